@@ -151,6 +151,8 @@ PROVIDER_BATCHES: Final = PREFIX + "provider-batches"
 PROVIDER_BATCHES_DONE: Final = PREFIX + "provider-batches-done"
 #: SET of the models that have an entry in `BATCH_JOBS`.
 BATCH_MODELS: Final = PREFIX + "batch-models"
+#: SET of the models that have an entry in `FALLBACK_JOBS`.
+FALLBACK_MODELS: Final = PREFIX + "fallback-models"
 #: HASH `key's id:model:api`, or `…:flex` → what is known of batches there, or of the tier, as JSON.
 BATCH_SUPPORT: Final = PREFIX + "batch-support"
 #: ZSET `key's id file` of an ended batch that the provider did not delete → since when (ms).
@@ -250,6 +252,8 @@ PROVIDER_BATCH: Final = PREFIX + "provider-batch:"
 PROVIDER_BATCH_LINES: Final = PREFIX + "provider-batch-lines:"
 #: ZSET job id → by when its answer is needed (ms), of jobs in the batch lane; per model.
 BATCH_JOBS: Final = PREFIX + "batch-jobs:"
+#: ZSET job id → since when it is queued (ms), of jobs with a fallback; per model.
+FALLBACK_JOBS: Final = PREFIX + "fallback-jobs:"
 #: STRING the gateway that works on such a batch.
 BATCH_KEEPER: Final = PREFIX + "batch-keeper:"
 #: HASH per event for a webhook: what it is about, and its state.

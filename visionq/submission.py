@@ -21,10 +21,13 @@ from visionq.pricing.model_options import check_model_options, load_option_table
 from visionq.pricing.prices import ORDINARY_TIERS, check_tier, load_prices
 from visionq.pricing.prompt_cache import check_prompt_cache
 from visionq.providers import load_profile
+from visionq.sureness import Sureness
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
+    from visionq.contract import Cascade
     from visionq.pricing.model_options import OptionTable
     from visionq.providers import ProviderProfile
     from visionq.settings import Settings
@@ -57,6 +60,8 @@ def prepare(fields: Mapping[str, Any], settings: Settings) -> JobDocument:
     job = _with_defaults(_storable(parse_job(_with_moment(fields))), table, settings)
     check_model_options(job, table)
     check_prompt_cache(job, table)
+    if job.further_models:
+        check_further_models(job, frozenset(defaulted(fields)), table, settings)
     if job.batch_id is not None:
         check_batch_name(job.batch_id, "batch_id")
     if job.lane is Lane.BATCH:
@@ -64,6 +69,76 @@ def prepare(fields: Mapping[str, Any], settings: Settings) -> JobDocument:
     if job.service_tier not in ORDINARY_TIERS:
         check_tier(load_prices(settings.prices_file), job.model or "", job.service_tier)
     return job
+
+
+def asked_of(
+    job: JobDocument,
+    model: str,
+    defaulted: AbstractSet[str],
+    table: OptionTable,
+    settings: Settings,
+) -> JobDocument:
+    """Return the job as it is asked of another model, with that model's defaults."""
+    unset = dict.fromkeys(defaulted & {"effort", "max_output_tokens"})
+    return _with_defaults(job.model_copy(update={**unset, "model": model}), table, settings)
+
+
+def check_further_models(
+    job: JobDocument, defaulted: AbstractSet[str], table: OptionTable, settings: Settings
+) -> None:
+    """Refuse a fallback or a cascade that can't be asked as the job says.
+
+    Raises:
+        InvalidJob: the message names the field, and the model.
+    """
+    if job.lane is Lane.BATCH:
+        raise InvalidJob(
+            "lane: a job with further models goes on online; set it to auto, or leave them out"
+        )
+    prices, seen = load_prices(settings.prices_file), {job.model}
+    for field, model in _further(job):
+        if model in seen:
+            raise InvalidJob(f"{field}: {model} is named twice; leave one of them out")
+        seen.add(model)
+        if prices.for_model(model) is None:
+            raise InvalidJob(
+                f"{field}: {model} has no price; check its name, or enter a price in the file that"
+                " VISIONQ_PRICES_FILE names"
+            )
+        asked = asked_of(job, model, defaulted, table, settings)
+        try:
+            check_model_options(asked, table)
+            check_prompt_cache(asked, table)
+            if job.service_tier not in ORDINARY_TIERS:
+                check_tier(prices, model, job.service_tier)
+        except InvalidJob as error:
+            raise InvalidJob(f"{field}: {error.message}") from None
+    if job.cascade is not None:
+        _check_sureness(job, job.cascade)
+
+
+def _further(job: JobDocument) -> Iterator[tuple[str, str]]:
+    if job.cascade is not None:
+        yield from (("cascade.models", model) for model in job.cascade.models)
+    yield from (("fallback", model) for model in job.fallback)
+
+
+def _check_sureness(job: JobDocument, cascade: Cascade) -> None:
+    if cascade.sureness is Sureness.AGREEMENT and len(cascade.models) == 1:
+        raise InvalidJob(
+            "cascade.sureness: agreement is that of two models before the last; name one more"
+        )
+    if cascade.sureness is not Sureness.FIELD:
+        return
+    if job.answer_schema is None:
+        raise InvalidJob(
+            "cascade.sureness: field needs an answer_schema with that field; give one, or choose"
+            f" {Sureness.LOGPROBS} or {Sureness.AGREEMENT}"
+        )
+    first = cascade.field.partition(".")[0]
+    known = job.answer_schema.get("properties")
+    if isinstance(known, dict) and first not in known:
+        raise InvalidJob(f"cascade.field: the answer_schema has no property {first!r}")
 
 
 def check_batch_lane(job: JobDocument, profile: ProviderProfile) -> None:

@@ -55,7 +55,13 @@ from worker.threads.maintenance.alerts import (
     make_sender,
 )
 from worker.threads.maintenance.gate import BalanceProbe, OutageProbe
-from worker.threads.maintenance.housekeeping import EnvironmentLimits, Models, Scripts, Sweep
+from worker.threads.maintenance.housekeeping import (
+    EnvironmentLimits,
+    Fallbacks,
+    Models,
+    Scripts,
+    Sweep,
+)
 from worker.threads.statistics import StatisticsWriter
 from worker.threads.watchdog import DISPATCHER, Progress, Reporter
 from worker.tracing import make_tracing
@@ -222,6 +228,7 @@ def _urgent_tasks(
     tasks: list[PeriodicTask] = [
         balance,
         OutageProbe(redis, ledger, key, partial(answers, probes)),
+        Fallbacks(redis, ledger),
     ]
     if sender is not None:
         low = LowBalance(redis, key, sender, time.time, settings.low_balance_rub)

@@ -22,6 +22,7 @@ from visionq.ledger import (
     Ending,
     Failed,
     Held,
+    Moved,
     Parked,
     RateLimitFeedback,
     RefusalReason,
@@ -187,5 +188,7 @@ def _log_outcome(claim: Claim, outcome: Outcome) -> None:
             log.info("job.waiting", reason=reason, delay=round(delay, 3))
         case Parked(reason):
             log.warning("job.parked", reason=reason, unknown_calls=claim.unknown_calls)
+        case Moved(models, reason):
+            log.info("job.moved", reason=reason, model=models[0])
         case Held(reason, model):
             log.warning("job.held", reason=reason, scope=f"model:{model}" if model else "gate")

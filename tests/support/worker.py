@@ -33,7 +33,7 @@ from visionq.pricing.money import nano_rubles
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
 from visionq.settings import Settings
-from visionq.submission import prepare
+from visionq.submission import defaulted, prepare
 from worker.event_loop import EventLoop
 from worker.fetch import Fetcher, FetchPolicy
 from worker.images import DecodeSlots, ImageLimits
@@ -151,8 +151,9 @@ class Bench(Parts):
             else:
                 (sha,) = self.blobs.put([given])
                 images.append({"blob": sha, "name": name})
-        document = prepare({"prompt": "What?", "images": images, **fields}, self.settings)
-        (reply,) = self.ledger.submit([NewJob(job_id, document)])
+        fields = {"prompt": "What?", "images": images, **fields}
+        job = NewJob(job_id, prepare(fields, self.settings), defaulted=defaulted(fields))
+        (reply,) = self.ledger.submit([job])
         assert isinstance(reply, Submitted), reply
         return job_id
 

@@ -22,7 +22,7 @@ from visionq.lua import (
 
 SCRIPTS: Final = script_names()
 #: Lua takes 200 in one function, and a script is one: this leaves room for the next features.
-MOST_LOCALS: Final = 150
+MOST_LOCALS: Final = 155
 SHARED: Final = [
     f"{domain.name}/{file.name.removesuffix('.lua')}"
     for folder in FOLDERS.values()

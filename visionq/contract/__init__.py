@@ -1,6 +1,7 @@
 """The wire form of jobs and results: what producers, workers and other services share."""
 
 from visionq.contract.base import SCHEMA_VERSION
+from visionq.contract.further_models import UNSURE, Cascade, JobStep
 from visionq.contract.job import (
     AnswerFormat,
     Api,
@@ -40,9 +41,11 @@ __all__ = [
     "SCHEMA_VERSION",
     "TERMINAL",
     "TRANSITIONS",
+    "UNSURE",
     "Animated",
     "AnswerFormat",
     "Api",
+    "Cascade",
     "DelayReason",
     "Detail",
     "ErrorDocument",
@@ -50,6 +53,7 @@ __all__ = [
     "ImageReport",
     "InvalidAnswer",
     "JobDocument",
+    "JobStep",
     "JobView",
     "Lane",
     "Picture",

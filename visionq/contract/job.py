@@ -26,6 +26,7 @@ from visionq.contract.base import (
     Sha256,
     TenantName,
 )
+from visionq.contract.further_models import Cascade, FurtherModels
 from visionq.contract.owned import refused_in_extra_body, with_own_fields
 from visionq.contract.pictures import PictureOptions
 from visionq.errors import InvalidJob, without_secrets
@@ -152,6 +153,9 @@ class JobDocument(Document):
     images: Annotated[tuple[ImageReference, ...], Field(min_length=1, max_length=500)]
     instructions: Annotated[str, StringConstraints(max_length=1_000_000)] | None = None
     model: ModelName | None = None
+    #: Models to ask in this order when the one before is away, retired, held or refuses the picture.
+    fallback: FurtherModels = ()
+    cascade: Cascade | None = None
     api: Api = Api.RESPONSES
     detail: Detail = Detail.AUTO
     #: JSON Schema of the answer wanted; `data` of the result then holds the parsed answer.
@@ -230,6 +234,11 @@ class JobDocument(Document):
             ensure_ascii=False,
             separators=(",", ":"),
         )
+
+    @property
+    def further_models(self) -> tuple[str, ...]:
+        """All models that may be asked besides the job's own."""
+        return (*(self.cascade.models if self.cascade else ()), *self.fallback)
 
     @property
     def blobs(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from pydantic import AwareDatetime, ConfigDict, Field
 
 from visionq.contract.base import SCHEMA_VERSION, Document, JobId, Rubles, Sha256
+from visionq.contract.further_models import JobStep
 from visionq.contract.job import Api
 from visionq.contract.states import State
 
@@ -85,6 +86,7 @@ class ResultDocument(Document):
     schema_version: Literal[1] = SCHEMA_VERSION
     id: JobId
     tenant: str = "default"
+    #: That answered.
     model: str
     api: Api
     text: str = ""
@@ -96,6 +98,13 @@ class ResultDocument(Document):
     refusal: str | None = None
     usage: Usage = Usage()
     cost_rub: Rubles = Decimal(0)
+    #: How sure the answer is, if the job has a cascade; None: nothing tells.
+    sureness: float | None = None
+    #: The models that were asked before.
+    steps: tuple[JobStep, ...] = ()
+    #: What the job cost less than one that asks the last model of its cascade at once; below 0:
+    #: more. None: no cascade, or not known.
+    saved_rub: Rubles | None = None
     #: Whether `cost_rub` rests on a price that nobody confirmed.
     cost_is_estimate: bool = False
     #: Which served the call, as the provider says, else the one that was asked for; `batch` of an
@@ -183,6 +192,8 @@ class JobView(Document):
     attempts: int = 0
     unknown_calls: int = 0
     cost_rub: Rubles = Decimal(0)
+    #: The models that were asked before `model`.
+    steps: tuple[JobStep, ...] = ()
     submitted_at: AwareDatetime
     finished_at: AwareDatetime | None = None
     #: When a waiting job comes back.

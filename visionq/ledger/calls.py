@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 from visionq.contract import (
     DelayReason,
     ErrorDocument,
-    InvalidAnswer,
     JobDocument,
     Lane,
     Priority,
@@ -29,6 +28,7 @@ from visionq.errors import (
     ProviderUnavailable,
 )
 from visionq.ledger import celery_results
+from visionq.ledger.claims import read_claim, read_fields
 from visionq.ledger.rate_limits import feedback_fields
 from visionq.ledger.records import (
     Admission,
@@ -45,6 +45,7 @@ from visionq.ledger.records import (
     Held,
     Hint,
     LedgerFull,
+    Moved,
     OverQuota,
     Parked,
     RefusalReason,
@@ -129,6 +130,8 @@ def _entry(job: NewJob) -> list[str | int]:
         # One that may go only by batch has no moment at which it is asked online instead.
         _moment(document.by) if may_wait and document.lane is Lane.AUTO else "",
         job.canvas,
+        " ".join(document.fallback),
+        " ".join(job.defaulted) if document.further_models else "",
     ]
 
 
@@ -235,41 +238,6 @@ def claim(
         return ClaimRefusal(shown_state(known["state"].decode()), reason)
 
     return Call("claim", arguments, read)
-
-
-def read_fields(reply: list[Any]) -> dict[str, bytes]:
-    """Return the fields of a job from a reply of alternating names and values."""
-    return {name.decode(): value for name, value in zip(reply[::2], reply[1::2], strict=True)}
-
-
-def read_claim(job_id: str, token: str, known: Mapping[str, bytes]) -> Claim:
-    """Return the claim in a script's reply."""
-    # A newer worker may have added fields to these two.
-    faulty, missing = known.get("faulty"), known.get("missing_model")
-
-    def number(name: str) -> int:
-        return int(known.get(name, 0))
-
-    return Claim(
-        id=job_id,
-        token=token,
-        document=JobDocument.model_validate_json(known["document"]),
-        now=number("now") / 1000,
-        submitted=number("submitted") / 1000,
-        attempts=number("attempts"),
-        waits=number("waits"),
-        # Those that a person excused (resume.lua) are left out.
-        unknown_calls=max(0, number("unknown_calls") - number("excused")),
-        interrupted="interrupted" in known,
-        lapses=number("lapses"),
-        cost=number("cost"),
-        faulty=InvalidAnswer.model_validate_json(faulty, extra="ignore") if faulty else None,
-        missing_model=ErrorDocument.model_validate_json(missing, extra="ignore")
-        if missing
-        else None,
-        trace=known.get("trace", b"").decode(),
-        tier=known.get("tier", b"").decode(),
-    )
 
 
 def renew(
@@ -425,6 +393,8 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
                 "reason": reason,
                 "delay": None if recheck is None else str(_milliseconds(recheck)),
             }
+        case Moved():
+            return _moved(outcome)
         case Held(reason, model, recheck):
             return {
                 "outcome": "held",
@@ -432,6 +402,19 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
                 "model": model,
                 "delay": str(_milliseconds(recheck)),
             }
+
+
+def _moved(outcome: Moved) -> dict[str, Any]:
+    return {
+        "outcome": "moved",
+        "reason": outcome.reason,
+        "models": outcome.models,
+        "step": _as_json({"sureness": outcome.sureness, "text": outcome.text}),
+        "is_counted": True,
+        "cache_key": outcome.cache_key,
+        "saved": str(outcome.saved),
+        "error": outcome.error and outcome.error.to_json(),
+    }
 
 
 def _stored(job_id: str, outcome: Outcome, now: float) -> tuple[str, ...]:
@@ -444,6 +427,9 @@ def _stored(job_id: str, outcome: Outcome, now: float) -> tuple[str, ...]:
             return (celery_results.failure(job_id, error, error_type, now),)
         case Waiting(reason):
             return (celery_results.retry(job_id, f"waiting: {reason}"),)
+        case Moved(reason=reason, result=result):
+            moved = celery_results.retry(job_id, f"queued: {reason}, the next model is asked")
+            return (moved,) if result is None else (moved, result.to_json())
         case Parked(reason) | Held(reason):
             return (celery_results.retry(job_id, f"parked: {reason}"),)
 
@@ -489,6 +475,11 @@ def expire(job_ids: Sequence[str], options: LedgerOptions, now: float) -> Call[l
         result = celery_results.failure(job_id, document, type(error).__name__, now)
         arguments += (job_id, document.to_json(), result)
     return Call("cancel", tuple(arguments), _states)
+
+
+def fall_back(most: int) -> Call[int]:
+    """Have queued jobs of held models asked of their fallback, `most` of each; return how many."""
+    return Call("fall_back", (most,), int)
 
 
 def resume(job_ids: Sequence[str]) -> Call[list[str]]:

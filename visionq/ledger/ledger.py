@@ -225,6 +225,13 @@ class Ledger:
         for few in _portions(list(replays)):
             self.make(calls.note_replays({old: replays[old] for old in few}))
 
+    def fall_back(self, most: int = 500) -> int:
+        """Have queued jobs whose model is held for long asked of their fallback; return how many.
+
+        At most `most` of each model go, so repeat it until none does.
+        """
+        return self.make(calls.fall_back(most))
+
     def steer_gate(
         self, key: str, order: GateOrder, reason: DelayReason = DelayReason.OPERATOR
     ) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from visionq.contract import Api
 from visionq.contract.result import ProviderBatchView
 from visionq.contract.states import TERMINAL
-from visionq.ledger.calls import read_claim, read_fields
+from visionq.ledger.claims import read_claim, read_fields
 from visionq.ledger.scripts import Call
 from visionq.names import (
     BATCH_JOBS,

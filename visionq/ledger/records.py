@@ -137,6 +137,20 @@ class Dispatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A model that was asked, and why the job went on to the next one."""
+
+    model: str
+    reason: str
+    #: Nano-rubles and attempts of the job until it went on.
+    cost: int
+    attempts: int
+    sureness: float | None = None
+    #: What the model wrote.
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A worker's right to work on a job, until its lease lapses."""
 
@@ -166,6 +180,11 @@ class Claim:
     trace: str = ""
     #: A cheaper service tier at which it is asked while time allows; empty: none.
     tier: str = ""
+    #: The models that were asked before the document's, which is the one to ask now.
+    steps: tuple[Step, ...] = ()
+    #: Fields of the document that the operator's defaults filled in; only where it names further
+    #: models, which have defaults of their own.
+    defaulted: frozenset[str] = frozenset()
 
 
 class RefusalReason(StrEnum):
@@ -349,7 +368,25 @@ class Held:
     recheck: float = 60
 
 
-Outcome = Completed | Failed | Waiting | Parked | Held
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The job is asked of another model: the first of these that nothing holds."""
+
+    models: tuple[str, ...]
+    #: What was not good enough: `unsure`, or the code of `error`.
+    reason: str
+    sureness: float | None = None
+    text: str = ""
+    #: The answer that was not sure enough, and the key under which it is kept for others.
+    result: ResultDocument | None = None
+    cache_key: str = ""
+    #: Nano-rubles, if it was a stored answer.
+    saved: int = 0
+    #: What the model failed with.
+    error: ErrorDocument | None = None
+
+
+Outcome = Completed | Failed | Waiting | Parked | Held | Moved
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from visionq.contract.states import MISSING
 from visionq.errors import InvalidJob
 from visionq.input_errors import describe
 from visionq.ledger import celery_results
+from visionq.ledger.claims import job_steps, read_steps
 from visionq.ledger.gates import read_gate
 from visionq.ledger.metrics import read_forgotten
 from visionq.ledger.provider_batches import BATCH_FIELDS, batch_view
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 _BOOKS: Final = ("reserved", "settled", "unknown", "saved")
 _FIELDS: Final = (
     "state", "lane", "pictures", "submitted", "reason", "attempts", "ended_by", "unknown_calls",
-    "cost", "finished", "worker", "error", "batch", "replayed_by", "online", "line",
+    "cost", "finished", "worker", "error", "batch", "replayed_by", "online", "line", "steps",
 )  # fmt: skip
 
 
@@ -148,6 +149,7 @@ def read_view(job_id: str, values: list[bytes | None], due: float | None) -> Job
         attempts=_attempts(state, fields),
         unknown_calls=int(fields.get("unknown_calls", 0)),
         cost_rub=rubles(int(fields.get("cost", 0))),
+        steps=job_steps(read_steps(fields.get("steps", "").encode())),
         submitted_at=_moment(fields["submitted"]),
         finished_at=_moment(fields["finished"]) if "finished" in fields else None,
         due_at=_moment(due) if waits and due is not None else None,

@@ -22,7 +22,7 @@ from visionq.errors import (
     QuotaExceeded,
     VisionqError,
 )
-from visionq.ledger import Completed, DeliveryState, Failed, Held, Parked, Waiting
+from visionq.ledger import Completed, DeliveryState, Failed, Held, Moved, Parked, Waiting
 from visionq.names import TASK_ANALYZE, TASK_DELIVER, TASK_RUN
 from visionq.redaction import place
 from visionq.wording import counted
@@ -95,6 +95,8 @@ def run(self: Task[Any, Any]) -> str:
             raise Retry(f"waiting: {reason}")
         case Parked(reason) | Held(reason):
             raise Retry(f"parked: {reason}")
+        case Moved(reason=reason):
+            raise Retry(f"queued: {reason}, the next model is asked")
         case Stale():
             raise Ignore
 

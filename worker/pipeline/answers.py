@@ -103,6 +103,9 @@ def reused(attempt: Attempt, stored: str, near: NearPicture | None = None) -> En
             # What this job has paid itself: its own late answer, or one that needed a repair.
             "cost_rub": rubles(attempt.claim.cost),
             "tenant": attempt.job.tenant,
+            "steps": (),
+            "saved_rub": None,
+            "sureness": answer.sureness if attempt.job.cascade else None,
             "request_id": answer.request_id if own or answer.tenant == attempt.job.tenant else None,
             "attempts": attempt.claim.attempts + 1,
             "near": near and _near_duplicate(attempt, answer, near),
@@ -118,7 +121,8 @@ def reused(attempt: Attempt, stored: str, near: NearPicture | None = None) -> En
             "finished_at": _now(),
         }
     )
-    saved = 0 if own else nano_rubles(answer.cost_rub)
+    of_answer = answer.cost_rub - sum(step.cost_rub for step in answer.steps)
+    saved = 0 if own else nano_rubles(of_answer)
     return Ending(Completed(result, saved=saved))
 
 

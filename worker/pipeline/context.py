@@ -11,6 +11,7 @@ from visionq.pricing.model_options import OptionTable, load_option_table
 from visionq.providers import ProviderProfile, load_profile
 from worker.images import MemoryLimiter, PrepareSlots
 from worker.isolated_decode import IsolatedDecoder
+from worker.pipeline.question import question_now
 from worker.provider.checked_usage import ReportedCost
 from worker.provider.reply import RateLimitHeaders
 from worker.tracing import NoTracing
@@ -250,10 +251,10 @@ class Attempt:
         is_one = self.job.near is not None and len(self.job.images) == 1
         return is_one and has_index and self.accepts_cached and bool(self.cache_key)
 
-    @property
+    @cached_property
     def job(self) -> JobDocument:
-        """The job's document."""
-        return self.claim.document
+        """The job's document, as it is asked of the model whose turn it is."""
+        return question_now(self.claim, self.dependencies.options, self.dependencies.settings)
 
     @property
     def model(self) -> str:

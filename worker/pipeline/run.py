@@ -31,6 +31,7 @@ from worker.pipeline.answers import rate_limit_feedback, repair_failed
 from worker.pipeline.cheaper_tier import choose_tier
 from worker.pipeline.context import FencedError, GivenBackError
 from worker.pipeline.costs import cost_of, usage_note
+from worker.pipeline.moving import go_on, tried_before
 from worker.pipeline.telemetry import of_call, of_reply
 from worker.provider.checked_usage import DISBELIEVED, DisbelievedUsage
 from worker.tracing import Kind
@@ -87,12 +88,16 @@ JOIN_BATCH: Final = Step(steps.join_batch, 120, "admit")
 
 
 async def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
-    """Work on a claimed job until it is answered or it is known why not.
+    """Work on a claimed job until it is answered, goes on to another model, or it is known why not.
 
     Raises:
         FencedError: the job was taken away; write nothing for it.
         GivenBackError: `admit` has given it back itself.
     """
+    return go_on(attempt, await _end_of(attempt, lease))
+
+
+async def _end_of(attempt: Attempt, lease: Lease) -> Ending:
     try:
         await _consider_deaths(attempt)
         _consider_interruption(attempt)
@@ -132,6 +137,10 @@ def _steps_of(attempt: Attempt) -> tuple[Step, ...]:
 
 async def settle_line(attempt: Attempt, line: BatchLineResult, now: float) -> Ending:
     """Return the outcome of an attempt whose batch line has been answered."""
+    return go_on(attempt, await _end_of_line(attempt, line, now))
+
+
+async def _end_of_line(attempt: Attempt, line: BatchLineResult, now: float) -> Ending:
     attempt.sent = True
     if not line.was_asked:
         return Ending(Waiting(DelayReason.BATCH, 0, counted=False))
@@ -237,7 +246,7 @@ def _facts(attempt: Attempt) -> decision.AttemptFacts:
     # A deadline is for the first call, and that was sent.
     deadline = None if claim.faulty else attempt.job.deadline
     return decision.AttemptFacts(
-        number=claim.attempts + 1,
+        number=claim.attempts + 1 - tried_before(claim),
         max_attempts=attempt.dependencies.settings.max_attempts,
         unknown_calls=claim.unknown_calls - counted,
         on_unknown_billing=attempt.job.on_unknown_billing,

@@ -355,11 +355,16 @@ local function take(lane)
   end
   local id = redis.call('LPOP', K.lane .. lane)
   local job = K.job .. id
-  local state, its_lane, batch, pictures = unpack(redis.call('HMGET', job, 'state', 'lane', 'batch', 'pictures'))
+  local state, its_lane, batch, pictures, fallback = unpack(
+    redis.call('HMGET', job, 'state', 'lane', 'batch', 'pictures', 'fallback')
+  )
   if state ~= State.QUEUED or its_lane ~= lane then
     return 1 -- it ended in the lane, and its id may since have come back in another
   end
   leave_lane(lane)
+  if fallback then
+    redis.call('ZREM', K.fallback_jobs .. model_of(lane), id)
+  end
   local short_of, needed, state_of_one_short = lacks_budget(job, lane, batch, asked.today)
   if short_of then
     wait_for_budget(id, job, State.QUEUED, short_of, needed, state_of_one_short)

@@ -1,4 +1,4 @@
--- include: core/base, core/events, gates/gates, gates/outages, jobs/ending, jobs/moves
+-- include: core/base, core/events, gates/gates, gates/outages, jobs/ending, jobs/further_models, jobs/moves
 -- include: jobs/slots, lanes/lanes, metrics/counters, metrics/labels, money/books, money/calls
 -- include: money/usage, money/waiters, rate_limit/feedback, rate_limit/limits
 -- include: single_flight/single_flight
@@ -150,19 +150,43 @@ local function record_provider_feedback()
   return false
 end
 
+-- Money and move are one step: nobody can pay the next model and forget what the last one cost. A job whose
+-- billing is unknown takes no fallback; it waits until that is known.
+local function move_on(from)
+  local to = first_served(ending.models)
+  redis.call('SET', K.celery_result .. id, ending.celery_result, 'EX', ending.keep.ttl)
+  local unknown_calls, fallback = unpack(redis.call('HMGET', job, 'unknown_calls', 'fallback'))
+  local is_fallback = fallback and string.find(' ' .. fallback .. ' ', ' ' .. to .. ' ', 1, true)
+  if is_fallback and tonumber(unknown_calls or 0) > 0 then
+    move(job, from, State.PARKED, 'reason', DelayReason.BILLING_UNKNOWN)
+    set_due(id, nil)
+    return emit_event(id, State.PARKED, DelayReason.BILLING_UNKNOWN)
+  end
+  end_single_flight(id, job)
+  change_model(id, job, to, reason, ending.step)
+  if sent == token then
+    redis.call('HDEL', job, 'deadline') -- it is for the first call, which was sent in time
+  end
+  requeue(id, job, from)
+  emit_event(id, State.QUEUED, reason)
+end
+
 -- A call that was given up has come back after all. What was paid is kept, even if it needs
 -- repair or is a final failure; if nothing was paid, nothing is unclear any more.
 local function accept_late_result()
   if sent ~= token and not unknown and not said and not was_forgotten then
     return
   end
-  local invalid_answer = ending.invalid_answer
-  local brings = ending.answer or invalid_answer and not TERMINAL[state]
+  local invalid_answer, is_same_model = ending.invalid_answer, model_of(ending.lane) == model_of(was.lane)
+  local brings = is_same_model and (ending.answer or invalid_answer and not TERMINAL[state])
   if brings then
     redis.call('HSET', job, invalid_answer and 'faulty' or 'late_answer', invalid_answer or ending.answer)
   end
   local is_unclear = state == State.PARKED and redis.call('HGET', job, 'reason') == DelayReason.BILLING_UNKNOWN
-  if is_unclear and outcome == State.FAILED and is_paid then
+  if is_unclear and is_same_model and outcome == 'moved' and redis.call('HGET', job, 'unknown_calls') == '0' then
+    move_on(State.PARKED)
+    return wake()
+  elseif is_unclear and is_same_model and outcome == State.FAILED and is_paid then
     return finalize(id, job, State.PARKED, State.FAILED, reason, ending.error, ending.celery_result, ending.keep)
   end
   local is_clear = brings or billing ~= Billing.UNKNOWN and redis.call('HGET', job, 'unknown_calls') == '0'
@@ -187,7 +211,7 @@ if sent == token and was.gate then -- what was asked in a batch tells nothing of
 end
 local is_out, price = false, settle()
 if price and is_paid then
-  note_cost(was.lane, price)
+  note_cost(ending.lane, price)
 end
 if sent == token then
   is_out = was.gate and record_provider_feedback()
@@ -234,6 +258,8 @@ local function put_off()
   emit_event(id, State.QUEUED, OUTAGE)
 end
 
+-- Money and move are one step: nobody can pay the next model and forget what the last one cost. A job whose
+-- billing is unknown takes no fallback; it waits until a person knows.
 is_out = is_out and ending.put_off_result
 if mends then
   redis.call('HSET', job, 'faulty', ending.invalid_answer)
@@ -257,6 +283,9 @@ if is_out then
   put_off()
 elseif outcome == 'held' then
   hold_back()
+elseif outcome == 'moved' then
+  release_slot(job)
+  move_on(State.IN_PROGRESS)
 elseif TERMINAL[outcome] then
   finalize(id, job, State.IN_PROGRESS, outcome, reason, ending.error, ending.celery_result, ending.keep)
 else

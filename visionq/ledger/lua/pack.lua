@@ -17,6 +17,7 @@ local function take(queue, lane)
     return
   end
   leave_lane(lane)
+  redis.call('ZREM', K.fallback_jobs .. model, id)
   move(job, State.QUEUED, State.HINTED)
   redis.call('HINCRBY', K.hinted, queue, 1)
   redis.call('ZADD', K.due, at(now + patience), id)

@@ -5,12 +5,12 @@
 -- ARGV: now, share of maxmemory at which to refuse, blobs are here ('1' or '0'), most parked jobs and
 --   most models in line of a tenant, ms within which what is needed is asked for online, then for each job:
 --   id, lane, document, version, pictures, deadline, batch, idempotency, blobs, trace, asked, online, by,
---   canvas ('' for none; `asked` is a digest of the document without the operator's defaults; `online` is the
+--   canvas, fallback (models), fields that the operator's defaults filled in ('' for none; `asked` is a digest of the document without the operator's defaults; `online` is the
 --   lane of one in the batch lane, should it be asked at once, and `by` when its answer is needed)
 -- Returns for each job: {'created'} | {'known', id} | {'conflict', id} | {'missing', sha, …} | {'full'}
 --   | {'over', what there is too much of, the most}
 
-local FIRST, FIELDS = 7, 14
+local FIRST, FIELDS = 7, 16
 local blobs_are_here = ARGV[3] == '1'
 local most_parked, most_lanes, least_wait = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 
@@ -86,7 +86,7 @@ local function is_same(job, document, asked)
   return known[1] == document or (asked ~= '' and known[2] == asked)
 end
 
-local function enter(id, lane, document, version, pictures, deadline, batch, idempotency, blobs, trace, asked, online, by, canvas)
+local function enter(id, lane, document, version, pictures, deadline, batch, idempotency, blobs, trace, asked, online, by, canvas, fallback, defaulted)
   local known = known_as(id, idempotency)
   if known then
     return { is_same(K.job .. known, document, asked) and 'known' or 'conflict', known }
@@ -115,6 +115,12 @@ local function enter(id, lane, document, version, pictures, deadline, batch, ide
   end
   if canvas ~= '' then
     redis.call('HSET', job, 'canvas', canvas)
+  end
+  if fallback ~= '' then
+    redis.call('HSET', job, 'fallback', fallback)
+  end
+  if defaulted ~= '' then
+    redis.call('HSET', job, 'defaulted', defaulted)
   end
   if deadline ~= '' then
     redis.call('HSET', job, 'deadline', deadline)

@@ -49,6 +49,29 @@ class Sweep:
                 return
 
 
+#: Seconds between two rounds of the whole fleet.
+_FALLBACK_INTERVAL: Final = 4
+
+
+@dataclass(frozen=True)
+class Fallbacks:
+    """Has queued jobs whose model is held for long asked of the next model that they name."""
+
+    redis: Redis
+    ledger: Ledger
+
+    def run(self) -> None:
+        """Move them, some at a time."""
+        if not is_due(self.redis, "fallback", _FALLBACK_INTERVAL):
+            return
+        steps, moved = 0, 1
+        while moved and steps < _MOST_STEPS:
+            moved = self.ledger.fall_back(_AT_ONCE)
+            steps += 1
+            if moved:
+                log.info("jobs.fell_back", jobs=moved)
+
+
 def trim(redis: Redis, result_ttl: int, failed_ttl: int) -> None:
     """Forget jobs that ended, and events, older than their time to live.
 

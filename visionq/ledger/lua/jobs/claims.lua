@@ -6,7 +6,8 @@
 local function read_claimed(job)
   local known = read(
     job, 'state', 'lane', 'token', 'version', 'sent', 'line', 'document', 'submitted', 'attempts', 'waits',
-    'unknown_calls', 'excused', 'interrupted', 'lapses', 'cost', 'faulty', 'trace', 'tier'
+    'unknown_calls', 'excused', 'interrupted', 'lapses', 'cost', 'faulty', 'trace', 'tier', 'model', 'steps', 'deadline',
+    'defaulted'
   )
   known.now = at(now)
   return known

@@ -95,6 +95,7 @@ local function finalize(id, job, from, to, reason, error_document, celery_result
   local its = read(job, 'lane', 'idempotency', 'batch', 'blobs', 'online', 'canvas')
   if from == State.QUEUED then
     leave_lane(its.lane)
+    redis.call('ZREM', K.fallback_jobs .. model_of(its.lane), id)
   elseif from == State.HINTED then
     release_hint(its.lane)
   elseif from == State.IN_PROGRESS then

@@ -1,4 +1,4 @@
--- include: jobs/moves, metrics/counters
+-- include: core/base, jobs/moves, metrics/counters
 
 -- Lanes: the backlog of one (queue, tenant, model). A lane is in its tenant's ring, and the
 -- tenant in its queue's, while jobs are queued in it and nothing holds it.
@@ -30,7 +30,12 @@ end
 
 local function enter_lane(id, job, lane, push)
   redis.call(push, K.lane .. lane, id)
-  set_due(id, redis.call('HGET', job, 'deadline'))
+  local deadline, fallback = unpack(redis.call('HMGET', job, 'deadline', 'fallback'))
+  if fallback then
+    redis.call('ZADD', K.fallback_jobs .. model_of(lane), 'NX', at(now), id)
+    redis.call('SADD', K.fallback_models, model_of(lane))
+  end
+  set_due(id, deadline)
   if redis.call('HINCRBY', K.lane_sizes, lane, 1) == 1 then
     count_of_tenant(K.tenant_lanes, lane, 1)
     join_rings(lane)
