@@ -145,12 +145,13 @@ def _decode(content: bytes, source: str, option: str) -> str:
 OWN_FIELDS: Final = frozenset(
     (
         *("schema_version", "prompt", "images", "pictures", "priority", "batch_id"),
-        *("replay_of", "idempotency_key", "answer_format"),
+        *("replay_of", "idempotency_key", "answer_format", "cascade"),
     )
 )
 #: Prefix of manifest columns that set fields of jobs.
 COLUMN_PREFIX: Final = "visionq."
 _FIRST_FRAME: Final = "first_frame"
+_FALLBACK: Final = "fallback"
 _JSON_FIELDS: Final = frozenset({"answer_schema", "extra_body", "metadata"})
 _TRUE: Final = frozenset({"true", "1", "yes", "on", "да", "истина", "+"})
 _FALSE: Final = frozenset({"false", "0", "no", "off", "нет", "ложь", "-"})
@@ -183,7 +184,13 @@ def _moment(text: str) -> datetime:
         raise ValueError(error.message.removeprefix("by: ")) from None
 
 
+def _names(text: str) -> list[str]:
+    """Return names with commas between."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 _OBJECT: Final = Parsed("json", _object)
+_NAMES: Final = Parsed("names", _names)
 _MOMENT: Final = Parsed("time", _moment)
 _OPTIONS: Final = (
     click.option(
@@ -192,6 +199,11 @@ _OPTIONS: Final = (
     ),
     click.option("--lang", help="Language of the recipe, such as `ru`.  [default: its first]"),
     click.option("--model", help="Model to ask.  [default: VISIONQ_DEFAULT_MODEL]"),
+    click.option(
+        "--fallback",
+        type=_NAMES,
+        help="Models to ask if that one is away, held, retired or refuses: `MODEL,MODEL`.",
+    ),
     click.option("--api", type=_choice(Api), help="API to call."),
     click.option("--detail", type=_choice(Detail), help="How closely to look."),
     click.option(
@@ -386,7 +398,7 @@ def _value(column: str, name: str, value: object) -> object:
             return json.loads(text)
         except ValueError as error:
             raise InvalidJob(f"{column}: not JSON: {error}") from None
-    return _number(column, name, text)
+    return _names(text) if name == _FALLBACK else _number(column, name, text)
 
 
 def _number(column: str, name: str, text: str) -> object:

@@ -63,10 +63,10 @@ def test_optional_packages_stay_optional(statement: str) -> None:
 
 @pytest.mark.parametrize("statement", ["import visionq.sdk", "from visionq import Client"])
 def test_clients_load_few_modules(statement: str) -> None:
-    """Importing the clients loads at most 25 modules of visionq; the rest comes with a client."""
+    """Importing the clients loads at most 27 modules of visionq; the rest comes with a client."""
     loaded = modules_after(statement, whole=True)
     ours = {name for name in loaded if name.partition(".")[0] == "visionq"}
-    assert len(ours) <= 25, sorted(ours)
+    assert len(ours) <= 27, sorted(ours)
 
 
 @pytest.mark.parametrize(

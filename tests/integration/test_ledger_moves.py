@@ -44,7 +44,7 @@ def again(driver: LedgerDriver, claim: Claim) -> Claim:
 
 
 def test_money_and_move_are_one_step(driver: LedgerDriver) -> None:
-    """What the first model cost is settled, and the job waits at the head of the next one's lane."""
+    """The first model's cost is settled as the job enters the next one's lane."""
     claim = driver.begin(new_job(**LADDER))
     driver.ledger.admit(claim, cache_key="", reserve=900, tokens=10)
     driver.ledger.finish(claim, paid(moved("m2", sureness=0.5, text="a cat")))
@@ -68,7 +68,7 @@ def test_move_is_made_once(driver: LedgerDriver) -> None:
 
 
 def test_unsure_answer_is_kept_for_others(driver: LedgerDriver) -> None:
-    """Who follows a call gets its answer from the store, to judge it by a threshold of its own."""
+    """A follower gets the unsure answer from the store, and judges it by its own threshold."""
     claim = driver.begin(new_job(**LADDER))
     driver.ledger.admit(claim, cache_key="c1", reserve=900, tokens=10)
     follower = driver.begin(new_job())
@@ -97,7 +97,7 @@ def test_fallback_waits_for_known_billing(driver: LedgerDriver) -> None:
 
 
 def test_late_refusal_moves_what_waits_for_it(driver: LedgerDriver) -> None:
-    """The call that a job is parked for comes back refused: the next model is asked, nobody else."""
+    """A job whose unknown call comes back refused goes on to its next model."""
     claim = driver.begin(new_job(fallback=["m2"]))
     driver.ledger.admit(claim, cache_key="", reserve=900, tokens=10)
     driver.ledger.finish(claim, unclear(Parked(DelayReason.BILLING_UNKNOWN)))
@@ -160,7 +160,7 @@ def test_next_model_waits_for_its_budget(driver: LedgerDriver) -> None:
 
 
 def test_cancelled_job_does_not_move(driver: LedgerDriver) -> None:
-    """What was cancelled while its call was out keeps the cost of it, and ends."""
+    """A job that was cancelled while its call was out keeps its cost, and ends."""
     claim = driver.begin(new_job(fallback=["m2"], **LADDER | {"cascade": None}))
     driver.ledger.admit(claim, cache_key="", reserve=900, tokens=10)
     driver.ledger.cancel([claim.id])

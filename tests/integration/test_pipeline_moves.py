@@ -171,8 +171,8 @@ def test_denied_model_is_left_by_all(bench: Bench) -> None:
     """A held model's jobs go to their fallback from the lane, without another call."""
     bench.simulator.configure(denied_models=[CHEAP])
     first = bench.submit(picture(1), model=CHEAP, fallback=[OTHER])
-    second = bench.submit(picture(2), model=CHEAP, fallback=[OTHER])
     assert isinstance(bench.run(first), Held)
+    second = bench.submit(picture(2), model=CHEAP, fallback=[OTHER])
     assert bench.ledger.fall_back() == 2
     answers = [to_the_end(bench, job_id) for job_id in (first, second)]
     assert {answer.model for answer in answers} == {OTHER}
@@ -192,8 +192,12 @@ def test_silent_model_is_left_when_its_attempts_are_used(bench: Bench) -> None:
     """Each model has the attempts of its own; the second one's first failure ends nothing."""
     settings = bench.dependencies.settings.model_copy(update={"max_attempts": 2})
     bench.replaced(settings=settings)
-    bench.simulator.configure(faults_next=["500", "500", "500"])
-    answer = to_the_end(bench, bench.submit(picture(1), model=CHEAP, fallback=[OTHER]))
+    job_id = bench.submit(picture(1), model=CHEAP, fallback=[OTHER])
+    bench.simulator.configure(faults_next=["500"])
+    assert isinstance(bench.run(job_id), Waiting)
+    bench.answer(picture(2), model=CHEAP)  # the provider is not out
+    bench.simulator.configure(faults_next=["500", "500"])
+    answer = to_the_end(bench, job_id)
     assert [(step.model, step.reason) for step in answer.steps] == [(CHEAP, "provider_unavailable")]
     assert answer.attempts == 4
 

@@ -153,7 +153,7 @@ class JobDocument(Document):
     images: Annotated[tuple[ImageReference, ...], Field(min_length=1, max_length=500)]
     instructions: Annotated[str, StringConstraints(max_length=1_000_000)] | None = None
     model: ModelName | None = None
-    #: Models to ask in this order when the one before is away, retired, held or refuses the picture.
+    #: Models to ask if the one before is away, held, retired or refuses the picture, in this order.
     fallback: FurtherModels = ()
     cascade: Cascade | None = None
     api: Api = Api.RESPONSES

@@ -6,6 +6,7 @@ from visionq.ledger.ledger import AsyncLedger, Ledger
 from visionq.ledger.options import LedgerOptions, ledger_options
 from visionq.ledger.records import (
     Admission,
+    AskedModel,
     Billing,
     BlobsMissing,
     Claim,
@@ -29,7 +30,6 @@ from visionq.ledger.records import (
     RateLimitFeedback,
     RefusalReason,
     Registration,
-    Step,
     Submission,
     Submitted,
     Verdict,
@@ -41,6 +41,7 @@ from visionq.ledger.records import (
 
 __all__ = [
     "Admission",
+    "AskedModel",
     "AsyncLedger",
     "Billing",
     "BlobsMissing",
@@ -73,7 +74,6 @@ __all__ = [
     "RateLimitFeedback",
     "RefusalReason",
     "Registration",
-    "Step",
     "Submission",
     "Submitted",
     "Verdict",

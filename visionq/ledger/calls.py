@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from visionq.contract import (
     DelayReason,
-    ErrorDocument,
     JobDocument,
     Lane,
     Priority,
@@ -478,7 +477,7 @@ def expire(job_ids: Sequence[str], options: LedgerOptions, now: float) -> Call[l
 
 
 def fall_back(most: int) -> Call[int]:
-    """Have queued jobs of held models asked of their fallback, `most` of each; return how many."""
+    """Move queued jobs of held models to their fallback; return how many."""
     return Call("fall_back", (most,), int)
 
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from visionq.contract import ErrorDocument, InvalidAnswer, JobDocument, JobStep
-from visionq.ledger.records import Claim, Step
+from visionq.ledger.records import AskedModel, Claim
 from visionq.pricing.money import rubles
 
 if TYPE_CHECKING:
@@ -61,13 +61,13 @@ def _document_of(known: Mapping[str, bytes]) -> JobDocument:
     return document.model_copy(update=changes)
 
 
-def read_steps(stored: bytes) -> tuple[Step, ...]:
+def read_steps(stored: bytes) -> tuple[AskedModel, ...]:
     """Return the steps that a job has stored: JSON objects with commas between."""
     steps = json.loads(b"[" + stored + b"]")
-    return tuple(Step(**{**step.pop("answer", {}), **step}) for step in steps)
+    return tuple(AskedModel(**{**step.pop("answer", {}), **step}) for step in steps)
 
 
-def job_steps(steps: Sequence[Step]) -> tuple[JobStep, ...]:
+def job_steps(steps: Sequence[AskedModel]) -> tuple[JobStep, ...]:
     """Return the steps as people see them, each with the cost of its own calls."""
     before = (0, *(step.cost for step in steps))
     return tuple(

@@ -226,7 +226,7 @@ class Ledger:
             self.make(calls.note_replays({old: replays[old] for old in few}))
 
     def fall_back(self, most: int = 500) -> int:
-        """Have queued jobs whose model is held for long asked of their fallback; return how many.
+        """Move queued jobs of long-held models to their fallback; return how many.
 
         At most `most` of each model go, so repeat it until none does.
         """

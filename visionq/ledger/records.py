@@ -137,7 +137,7 @@ class Dispatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class AskedModel:
     """A model that was asked, and why the job went on to the next one."""
 
     model: str
@@ -181,7 +181,7 @@ class Claim:
     #: A cheaper service tier at which it is asked while time allows; empty: none.
     tier: str = ""
     #: The models that were asked before the document's, which is the one to ask now.
-    steps: tuple[Step, ...] = ()
+    steps: tuple[AskedModel, ...] = ()
     #: Fields of the document that the operator's defaults filled in; only where it names further
     #: models, which have defaults of their own.
     defaulted: frozenset[str] = frozenset()

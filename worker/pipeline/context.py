@@ -11,7 +11,7 @@ from visionq.pricing.model_options import OptionTable, load_option_table
 from visionq.providers import ProviderProfile, load_profile
 from worker.images import MemoryLimiter, PrepareSlots
 from worker.isolated_decode import IsolatedDecoder
-from worker.pipeline.question import question_now
+from worker.pipeline.step_question import question_now
 from worker.provider.checked_usage import ReportedCost
 from worker.provider.reply import RateLimitHeaders
 from worker.tracing import NoTracing

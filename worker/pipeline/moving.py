@@ -13,7 +13,7 @@ from visionq.pricing.money import rubles
 from visionq.pricing.prices import cost_nano_rubles
 from visionq.pricing.vision import image_tokens
 from visionq.sureness import Sureness, agreement_sureness, field_sureness, is_sure
-from worker.pipeline.question import left_of
+from worker.pipeline.step_question import left_of
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -29,17 +29,22 @@ _AWAY: Final = frozenset({ModelNotFound.code, ProviderUnavailable.code, Refused.
 
 
 def go_on(attempt: Attempt, ending: Ending) -> Ending:
-    """Return the ending, turned into a move where the job is to be asked of another model."""
+    """Return the ending, or a move to the next model in its place."""
     outcome = ending.outcome
+    if not attempt.claim.document.further_models:
+        return ending
     if isinstance(outcome, Completed):
         return replace(ending, outcome=_judged(attempt, outcome, ending.cost))
-    if isinstance(outcome, Failed) and attempt.job.further_models:
+    if isinstance(outcome, Failed):
         return replace(ending, outcome=_elsewhere(attempt.claim, outcome))
     return ending
 
 
 def _elsewhere(claim: Claim, failure: Failed) -> Outcome:
-    """Return where a failed job goes; a fallback only if no call of it is of unknown billing."""
+    """Return a move to the next model, or the failure.
+
+    A job with a call of unknown billing takes no fallback.
+    """
     code, job = failure.error.code, claim.document
     further = left_of(job.cascade.models, claim)[:1] if job.cascade else ()
     if code not in _NOT_GOOD_ENOUGH or not further:
@@ -52,8 +57,6 @@ def _elsewhere(claim: Claim, failure: Failed) -> Outcome:
 def _judged(attempt: Attempt, completed: Completed, cost: int) -> Outcome:
     """Return the outcome of an answer: good enough, or the next model's turn."""
     job, claim, result = attempt.job, attempt.claim, completed.result
-    if not job.further_models:
-        return completed
     sureness = _sureness(job.cascade, claim, result) if job.cascade else None
     further = left_of(job.cascade.models, claim) if job.cascade else ()
     changes: dict[str, Any] = {"sureness": sureness, "steps": job_steps(claim.steps)}
@@ -116,5 +119,3 @@ def _cost_of_other(attempt: Attempt, result: ResultDocument, model: str) -> int 
 def tried_before(claim: Claim) -> int:
     """Return the attempts at models before: each model has its own."""
     return claim.steps[-1].attempts if claim.steps else 0
-
-

@@ -88,7 +88,7 @@ JOIN_BATCH: Final = Step(steps.join_batch, 120, "admit")
 
 
 async def run_attempt(attempt: Attempt, lease: Lease) -> Ending:
-    """Work on a claimed job until it is answered, goes on to another model, or it is known why not.
+    """Work on a claimed job until it is answered, moved or refused.
 
     Raises:
         FencedError: the job was taken away; write nothing for it.

@@ -22,7 +22,7 @@ _LOGPROBS: Final[dict[Api, dict[str, Any]]] = {
 
 
 def question_now(claim: Claim, table: OptionTable, settings: Settings) -> JobDocument:
-    """Return the job with the defaults, and the fields for a cascade, of the model asked now."""
+    """Return the job with the defaults of the model asked now."""
     job = claim.document
     if claim.steps and job.model is not None:
         job = asked_of(job, job.model, claim.defaulted, table, settings)
