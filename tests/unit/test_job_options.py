@@ -82,11 +82,8 @@ _SAID: dict[str, tuple[str, ...]] = {
     "url_mode": ("--url-mode", "pass"),
     "tenant": ("--tenant", "shop"),
     "reuse": ("--reuse", "off"),
-<<<<<<< HEAD
     "near": ("--near", "4"),
-=======
     "fallback": ("--fallback", "gpt-5-mini,gpt-6-sol"),
->>>>>>> ba59203 (Name further models in options, columns and golden documents)
     "on_unknown_billing": ("--on-unknown-billing", "hold"),
     "metadata": ("--metadata", '{"a": "b"}'),
     "deadline": ("--deadline", "2026-11-30T18:00"),
