@@ -12,6 +12,8 @@ from visionq.pricing.money import rubles
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from visionq.contract import Lane
+
 
 class RubleSpan(Document):
     """Rubles: a lower bound, expected, an upper bound; null if a price is missing."""
@@ -137,3 +139,8 @@ class Quote(Document):
     warnings: tuple[str, ...]
     #: Assumptions behind uncertain figures.
     notes: tuple[str, ...]
+
+    def expected_of(self, lane: Lane) -> Decimal | None:
+        """Return the expected rubles of jobs with this `lane`."""
+        costs = {one.lane: one.rub.expected for one in self.lanes}
+        return costs.get(lane.value, self.rub.expected)

@@ -25,6 +25,7 @@ from producer.run.table import as_old_as, export, keep_changed
 from producer.run.waste import WasteBreaker
 from producer.stack import found_stack, simulates
 from visionq.cli.shared import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, print_json
+from visionq.contract import Lane
 from visionq.errors import BillingUnknown
 from visionq.wording import counted
 
@@ -105,14 +106,15 @@ class _Workflow:
         sample = Sample(first, self.plan.run) if first is not None else None
         quote = quote_of_rest(self.plan, selection, sample, self.settings)
         self._sample = sample.ids if sample is not None else None
+        expected = quote.expected_of(Lane(self.plan.question.options.get("lane", Lane.AUTO)))
         self.tally = Tally(
             before=selection.kept,
             failed_before=selection.kept_failed,
             paid_before=self.record.index.paid(),
             to_ask=quote.rows,
-            expected=quote.rub.expected,
+            expected=expected,
         )
-        self._each = quote.rub.expected / quote.asked if quote.rub.expected else None
+        self._each = expected / quote.asked if expected else None
         if (said := said_of_changes(selection)) is not None:
             self.terminal.say(said)
         if quote.rows == 0:

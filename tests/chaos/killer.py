@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from visionq.redis_connection import TRANSIENT_ERRORS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.chaos.fleet import ChaosFleet
 
 
@@ -21,6 +23,8 @@ class Killer:
     every: float = 2.0
     #: Jobs ended at which Redis is killed.
     redis_deaths: list[int] = field(default_factory=list)
+    #: Pid of the worker to be killed next; None: any.
+    choose: Callable[[], int | None] = lambda: None
     #: Workers to be killed, after which the rest may work in peace.
     most: int = 1_000_000
     #: Seconds that Redis is away.
@@ -50,7 +54,11 @@ class Killer:
         # A machine too busy to bear workers as fast as they die would do nothing else.
         if len(victims) < max(2, len(self.fleet.workers) - 1):
             return
-        victim = self.fleet.random.choice(victims)
+        chosen = self.choose()
+        victim = next(
+            (worker for worker in victims if worker.pid == chosen),
+            self.fleet.random.choice(victims),
+        )
         victim.kill()
         victim.wait()
         self.calls_out += self.fleet.calls_out(victim.pid)

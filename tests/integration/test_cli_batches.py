@@ -124,6 +124,17 @@ def test_a_job_shows_its_batch(bench: PackerBench, redis_url: str, capsys: Outpu
     assert (page.waiting.reasons, [one.id for one in page.batches]) == ({"batch": 1}, [batch.id])
 
 
+def test_a_model_without_batches_is_told(bench: PackerBench, capsys: Output) -> None:
+    """Who asked for a batch sees why jobs go online, and when one is tried again."""
+    refused = BatchSupport(works=False, reason="no pictures in lines", since=time.time())
+    write_support(bench.redis, "k1", "gpt-6-luna", Api.RESPONSES, refused)
+    (told,) = run(capsys, "list")["refused"]
+    assert (told["model"], told["reason"]) == ("gpt-6-luna", "no pictures in lines")
+    (line,) = lines(capsys, "batches", "list")
+    said = "the provider takes no batches of gpt-6-luna (responses): no pictures in lines."
+    assert line.startswith(f"{said} Its jobs go online; one line is tried again ")
+
+
 def lines(output: Output, *arguments: str) -> list[str]:
     output.readouterr()
     assert cli.run(list(arguments)) == 0

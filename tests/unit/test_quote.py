@@ -33,7 +33,7 @@ from tests.support.ugly_pictures import HEIGHT, WIDTH, tiffs
 from tests.unit.test_usage import learned
 from visionq.cache_key import cache_key
 from visionq.cli.screen import money
-from visionq.contract import Detail, Usage
+from visionq.contract import Detail, Lane, Usage
 from visionq.crops import crops_note
 from visionq.images.headers import HEAD_BYTES, read_header
 from visionq.ledger.usage import Calibration, Output
@@ -672,6 +672,17 @@ def test_the_lanes_of_a_source(tmp_path: Path) -> None:
     assert (online.done, batch.done) == (NOW + timedelta(seconds=3), NOW + timedelta(hours=24))
     assert (auto.lane, auto.done) == ("auto", by)
     assert (batch.rub.expected or 0) < (auto.rub.expected or 0) < (online.rub.expected or 0)
+
+
+def test_a_run_expects_the_price_of_its_lane(tmp_path: Path) -> None:
+    """What a run counts on, and `--max-rub` is compared with, is not the price of another lane."""
+    given = rows(picture(tmp_path, "a.png"))
+    plain, timed = (quoted(given, plan(**more), Told(rate_limit=60)) for more in ({}, {"by": "8h"}))
+    costs = {one.lane: one.rub.expected for one in timed.lanes}
+    assert plain.expected_of(Lane.AUTO) == plain.rub.expected
+    assert timed.expected_of(Lane.AUTO) == costs["auto"]
+    assert timed.expected_of(Lane.ONLINE) == costs["online"]
+    assert plain.expected_of(Lane.BATCH) == costs["batch"]
 
 
 def test_lanes_follow_what_is_known(tmp_path: Path) -> None:

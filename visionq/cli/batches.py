@@ -10,12 +10,15 @@ import click
 
 from visionq.cli.screen import duration, money, people_console
 from visionq.cli.shared import errors_as_json, json_option, open_ledger, print_json
+from visionq.contract import Api
 from visionq.ledger.provider_batches import (
+    VERDICT,
     WINDOW,
     BatchState,
     backlogs,
     done_batches,
     open_batches,
+    read_all_support,
     read_batch,
     stop,
 )
@@ -24,6 +27,8 @@ from visionq.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from redis import Redis
 
     from visionq.contract.result import ProviderBatchView
     from visionq.ledger.provider_batches import BatchRecord
@@ -48,22 +53,25 @@ def list_(*, done: int, as_json: bool) -> None:
     """List batches, and jobs that wait for the next one."""
     with errors_as_json(as_json), open_ledger() as ledger:
         going, ended = open_batches(ledger.redis), done_batches(ledger.redis, done) if done else ()
-        waiting = backlogs(ledger.redis)
+        waiting, refusals = backlogs(ledger.redis), _refusals(ledger.redis)
     if as_json:
         print_json(
             {
                 "batches": [_public(one) for one in (*going, *ended)],
                 "waiting": [asdict(one) for one in waiting],
+                "refused": refusals,
             }
         )
         return
+    for refusal in refusals:
+        click.echo(_refused(refusal))
     for one in (*going, *ended):
         click.echo(f"{one.id}  {_state(one)}  {one.model}  {duration(_age(one))}")
         click.echo(f"    {_lines(one)}; {_price(one)}")
     for backlog in waiting:
         kind = f"{backlog.model} ({backlog.api})"
         click.echo(f"waiting for a batch of {kind}: {counted(backlog.jobs, 'job')}")
-    if not (going or ended or waiting):
+    if not (going or ended or waiting or refusals):
         click.echo("no batch is out, and no job waits for one")
 
 
@@ -116,6 +124,30 @@ def progress(batches: Sequence[ProviderBatchView], now: datetime) -> str:
 def _done(lines: int, completed: int, failed: int) -> str:
     done = f"{completed + failed:,} of {counted(lines, 'line')} done"
     return f"{done}, {failed:,} failed" if failed else done
+
+
+def _refusals(redis: Redis) -> list[dict[str, str]]:
+    """Return the models of which batches were tried in vain, and when one is tried again."""
+    now = datetime.now(UTC).timestamp()
+    return [
+        {
+            "model": model,
+            "api": api,
+            "reason": known.reason,
+            "tried_again": datetime.fromtimestamp(known.since + VERDICT, UTC).isoformat(),
+        }
+        for (_, model, api), known in sorted(read_all_support(redis).items())
+        if api in tuple(Api) and known.refuses(now)
+    ]
+
+
+def _refused(refusal: dict[str, str]) -> str:
+    again = _local(datetime.fromisoformat(refusal["tried_again"]).timestamp())
+    kind = f"{refusal['model']} ({refusal['api']})"
+    return (
+        f"the provider takes no batches of {kind}: {refusal['reason']}. Its jobs go online; one"
+        f" line is tried again {again}"
+    )
 
 
 def _unknown(batch: str) -> click.BadParameter:

@@ -109,6 +109,8 @@ class BatchRecord:
 _FIELDS: Final = tuple(one.name for one in fields(BatchRecord))
 #: Seconds within which the provider is to answer: its `completion_window`.
 WINDOW: Final = 24 * 3600
+#: Seconds for which it counts that the provider takes no batches of a model.
+VERDICT: Final = 24 * 3600
 _NUMBERS: Final = {
     one.name: float if one.type == "float" else int
     for one in fields(BatchRecord)
@@ -410,7 +412,7 @@ class BatchSupport:
     #: Input tokens that may be enqueued, by the provider's own word; None: it said nothing.
     enqueued_tokens: int | None = None
 
-    def refuses(self, now: float, verdict: float = 24 * 3600) -> bool:
+    def refuses(self, now: float, verdict: float = VERDICT) -> bool:
         """Return whether batches were refused less than `verdict` seconds ago."""
         return self.works is False and now < self.since + verdict
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from visionq.ledger.provider_batches import VERDICT
 from visionq.pricing.batch_lane import FIRST_GUESS, STOPPING
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Patience:
     #: For stopping a batch, until its lines are back.
     stopping: float = STOPPING
     #: Until one more line is tried of a model that took no batches.
-    verdict: float = 24 * 3600
+    verdict: float = VERDICT
     #: Between two looks for batches that nobody knows.
     strays: float = 600
     #: By which the pauses between two looks at a batch are multiplied.

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.killer import Killer
-from tests.chaos.odd_worker import SWIFT_WAIT
+from tests.chaos.odd_worker import PACKER_PID, SWIFT_WAIT
 from tests.chaos.scenario import Scenario
 from tests.support.fleet import jobs
 from visionq import names
@@ -46,7 +46,7 @@ def batches(scene: Scene) -> None:
         by = datetime.now(UTC) + timedelta(seconds=patience)
         waiting = jobs(count - at_once, at_once, by=by.isoformat(), priority="bulk")
         fleet.submit_these(waiting)
-        killer = Killer(fleet, every=scene.seconds(15, 4), most=kills)
+        killer = Killer(fleet, every=scene.seconds(8, 4), most=kills, choose=lambda: _packer(fleet))
         fleet.wait_until_settled(patience, killer)
         late = _late(fleet, by)
         verdict = fleet.judge()
@@ -61,6 +61,12 @@ def batches(scene: Scene) -> None:
     scene.at_most("of the full price", _share(half, count), _MOST_OF_FULL_PRICE)
     scene.equal("open books", ", ".join(verdict.open_books) or "none", "none")
     scene.note(kills=killer.kills, lines=half)
+
+
+def _packer(fleet: ChaosFleet) -> int | None:
+    """Return the pid of the worker that packs."""
+    stored: Any = fleet.redis.get(PACKER_PID)
+    return int(stored) if stored else None
 
 
 def _share(half: int, count: int) -> float:
