@@ -125,7 +125,7 @@ def test_a_job_shows_its_batch(bench: PackerBench, redis_url: str, capsys: Outpu
 
 
 def test_a_model_without_batches_is_told(bench: PackerBench, capsys: Output) -> None:
-    """Who asked for a batch sees why jobs go online, and when one is tried again."""
+    """Say why jobs go online, and when a batch is tried again."""
     refused = BatchSupport(works=False, reason="no pictures in lines", since=time.time())
     write_support(bench.redis, "k1", "gpt-6-luna", Api.RESPONSES, refused)
     (told,) = run(capsys, "list")["refused"]

@@ -675,7 +675,7 @@ def test_the_lanes_of_a_source(tmp_path: Path) -> None:
 
 
 def test_a_run_expects_the_price_of_its_lane(tmp_path: Path) -> None:
-    """What a run counts on, and `--max-rub` is compared with, is not the price of another lane."""
+    """Count on the price of the lane that the run takes, not of another."""
     given = rows(picture(tmp_path, "a.png"))
     plain, timed = (quoted(given, plan(**more), Told(rate_limit=60)) for more in ({}, {"by": "8h"}))
     costs = {one.lane: one.rub.expected for one in timed.lanes}

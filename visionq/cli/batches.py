@@ -127,7 +127,7 @@ def _done(lines: int, completed: int, failed: int) -> str:
 
 
 def _refusals(redis: Redis) -> list[dict[str, str]]:
-    """Return the models of which batches were tried in vain, and when one is tried again."""
+    """Return the models without batches, and when one line is tried again."""
     now = datetime.now(UTC).timestamp()
     return [
         {
