@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 def user_directory(kind: str, fallback: str, environ: Mapping[str, str]) -> Path:
@@ -32,9 +33,16 @@ def free_name(path: Path) -> Path:
     return next(name for name in names if not os.path.lexists(name))
 
 
-def draft_of(path: Path) -> Path:
-    """Return a unique name for a file while it is written."""
-    return path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a draft that replaces `path` after the block; a failure leaves no draft."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def is_same(one: Path, other: Path) -> bool:

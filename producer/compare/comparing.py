@@ -37,7 +37,7 @@ from visionq.errors import RecordFailed, RecordRefused
 from visionq.pricing.model_options import load_option_table
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
-from visionq.user_files import draft_of
+from visionq.user_files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -310,11 +310,8 @@ def _rows_of(record: Record, rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _write(path: Path, text: str) -> None:
-    draft = draft_of(path)
     try:
-        draft.write_text(text, encoding="utf-8", errors="backslashreplace")
-        draft.replace(path)
+        with replacing(path) as draft:
+            draft.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
         raise RecordFailed(f"{path}: can't be written: {error.strerror}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from functools import partial
@@ -44,7 +44,7 @@ from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
 from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.settings import load_settings
-from visionq.user_files import draft_of
+from visionq.user_files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,18 +70,13 @@ def refused_file(out: Path) -> Iterator[Callable[[RefusedPicture], None]]:
     if out.suffix.lower() not in (_JSONL, _CSV):
         raise RecordRefused(f"{out}: --refused ends in {_JSONL} or {_CSV}")
     check_table(out, REFUSED_MARKS)
-    draft = draft_of(out)
+    # Excel recognises UTF-8 by the byte order mark.
+    encoding = "utf-8-sig" if out.suffix.lower() == _CSV else "utf-8"
     try:
-        # Excel recognises UTF-8 by the byte order mark.
-        encoding = "utf-8-sig" if out.suffix.lower() == _CSV else "utf-8"
-        with draft.open("x", encoding=encoding, newline="") as file:
+        with replacing(out) as draft, draft.open("x", encoding=encoding, newline="") as file:
             yield _table(file) if out.suffix.lower() == _CSV else _lines(file)
-        draft.replace(out)
     except OSError as error:
         raise RecordFailed(f"{out}: can't be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
 
 
 def _table(file: TextIO) -> Callable[[RefusedPicture], None]:

@@ -29,7 +29,7 @@ from visionq.cli.shared import (
 from visionq.devstack.supervisor import Signals
 from visionq.errors import JobNotFound, QueueUnavailable
 from visionq.installation import python_command
-from visionq.user_files import user_directory
+from visionq.user_files import replacing, user_directory
 from visionq.wording import counted
 
 if TYPE_CHECKING:
@@ -103,9 +103,8 @@ class DetachedRun:
 
     def save(self) -> None:
         """Write the note atomically."""
-        draft = self.directory / f"run.json.{os.getpid()}"
-        draft.write_text(json.dumps(asdict(self), ensure_ascii=False), encoding="utf-8")
-        draft.replace(self.directory / "run.json")
+        with replacing(self.directory / "run.json") as draft:
+            draft.write_text(json.dumps(asdict(self), ensure_ascii=False), encoding="utf-8")
 
     def to_public(self) -> dict[str, object]:
         """Return the output of `--json`."""

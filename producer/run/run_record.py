@@ -17,7 +17,7 @@ from producer.run.record_index import Index, Rows, check_begins_as_record, entry
 from visionq.contract import ResultDocument
 from visionq.contract.result import is_simulated
 from visionq.errors import RecordFailed, RecordRefused
-from visionq.user_files import draft_of, free_name
+from visionq.user_files import free_name, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -312,17 +312,13 @@ class Record:
         rows, _ = self.index.count()
         if not ordered and self.index.lines == rows:
             return
-        draft = draft_of(self.path)
         try:
-            with draft.open("xb") as file:
+            with replacing(self.path) as draft, draft.open("xb") as file:
                 for start, length in self.index.in_order(of_source=ordered):
                     file.write(os.pread(self._descriptor, length, start))
                 file.flush()
                 os.fsync(file.fileno())
-            draft.replace(self.path)
         except OSError as error:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
             raise RecordFailed(
                 f"{self.path}: can't be sorted: {_reason(error)}; no row is lost"
             ) from None

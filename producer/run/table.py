@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -23,7 +22,7 @@ from producer.run.workbook import check_workbook, write_workbook
 from visionq.cli.shared import with_options
 from visionq.errors import RecordFailed, RecordRefused
 from visionq.installation import install_command
-from visionq.user_files import draft_of, keep_copy
+from visionq.user_files import keep_copy, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -236,18 +235,12 @@ def check_is_ours(out: Path) -> None:
 
 
 def _replace(out: Path, write: Callable[[Path], None]) -> None:
-    draft = draft_of(out)
     try:
-        write(draft)
-        check_is_ours(out)  # again: writing took a while
-        draft.replace(out)
+        with replacing(out) as draft:
+            write(draft)
+            check_is_ours(out)  # again: writing took a while
     except OSError as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
         raise RecordFailed(f"{out}: can't be written: {error.strerror or error}") from None
-    except RecordRefused:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 def keep_changed(out: Path, record: Path, *, begins: bool = False) -> str | None:

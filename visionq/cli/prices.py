@@ -22,7 +22,7 @@ from visionq.pricing.price_page import MOST_BYTES, PricePage, read_price_page
 from visionq.pricing.prices import load_prices
 from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.settings import load_settings
-from visionq.user_files import draft_of, is_same, keep_copy
+from visionq.user_files import is_same, keep_copy, replacing
 from visionq.wording import counted
 
 if TYPE_CHECKING:
@@ -285,15 +285,11 @@ def _write(target: Path, text: str) -> Path | None:
     Raises:
         ConfigurationError: it can't be written.
     """
-    draft = draft_of(target)
     try:
-        draft.write_text(text, encoding="utf-8")
-        try:
+        with replacing(target) as draft:
+            draft.write_text(text, encoding="utf-8")
             load_prices(draft)  # what is written can be read
             kept = keep_copy(target) if target.exists() else None
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigurationError(f"{target}: can't be written: {error.strerror}") from None
     return kept

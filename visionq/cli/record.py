@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from visionq.errors import ConfigurationError
-from visionq.user_files import user_directory
+from visionq.user_files import replacing, user_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,13 +83,11 @@ def write_record(record: StackRecord, environ: Mapping[str, str] = os.environ) -
         ConfigurationError: the user's state directory can't be written.
     """
     path = record_path(record.pid, environ)
-    draft = path.with_suffix(".draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            json.dump(asdict(record), file)
-        draft.replace(path)
+        with replacing(path) as draft:
+            draft.touch(0o600, exist_ok=False)
+            draft.write_text(json.dumps(asdict(record)))
     except OSError as error:
         raise ConfigurationError(
             f"XDG_STATE_HOME: {path.parent} can't be written ({error.strerror}), and commands"
