@@ -80,11 +80,10 @@ def connect_async(
     client_name: str,
     *,
     retries: int = _RETRIES,
-    connections: int = 50,
     patience: float = _PATIENCE,
 ) -> redis_asyncio.Redis:
     """Return an asyncio client; a task waits while all connections are in use."""
-    return redis_asyncio.Redis.from_pool(_pool(url, client_name, retries, connections, patience))
+    return redis_asyncio.Redis.from_pool(_pool(url, client_name, retries, 50, patience))
 
 
 def connect_multiplexed(

@@ -67,7 +67,7 @@ class MemoryBatchApi:
             raise BillingUnknown("the answer to the upload was lost")
         return file_id
 
-    def create(self, file_id: str, api: Api, mark: str, window: str = "24h") -> ProviderBatch:  # noqa: ARG002  # as the provider takes it
+    def create(self, file_id: str, api: Api, mark: str) -> ProviderBatch:
         if self.faults.refuse_creation is not None:
             error, self.faults.refuse_creation = self.faults.refuse_creation, None
             raise error

@@ -19,7 +19,7 @@ from visionq.lua import script_text
 from visionq.names import BLOB_DELETIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from obstore.store import ObjectStore
     from redis import Redis
@@ -36,18 +36,11 @@ _UPLOADS: Final = 16
 class ObjectBlobs:
     """Blobs in an object store, with their books in Redis."""
 
-    def __init__(
-        self,
-        store: ObjectStore,
-        redis: Redis,
-        grace: int,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, store: ObjectStore, redis: Redis, grace: int) -> None:
         """Keep a blob without a job for `grace` seconds; a sweep deletes it."""
         self._store = store
         self._redis = redis
         self._grace = grace
-        self._sleep = sleep
         self._register = redis.register_script(script_text("register"))
         self._sweep = redis.register_script(script_text("sweep"))
 
@@ -95,7 +88,7 @@ class ObjectBlobs:
             unknown = registered(self._reply(blobs))
             if unknown is not None:
                 return unknown
-            self._sleep(_PAUSE_WHILE_DELETED)
+            time.sleep(_PAUSE_WHILE_DELETED)
 
     def _reply(self, blobs: Mapping[str, bytes]) -> Any:  # noqa: ANN401  # what a script returns
         return self._register(args=("", self._grace, *blobs))

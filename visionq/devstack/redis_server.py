@@ -128,13 +128,16 @@ def is_ready(url: str) -> bool:
         return False
 
 
+#: Until it must answer: it may have much to load.
+_START_SECONDS: Final = 30
+
+
 class RedisServer:
     """A server that can be killed and restarted, for tests of outages."""
 
-    def __init__(self, config: RedisConfig, program: Path, start_timeout: float = 30) -> None:
+    def __init__(self, config: RedisConfig, program: Path) -> None:
         self.config = config
         self._program = program
-        self._start_timeout = start_timeout
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -157,7 +160,7 @@ class RedisServer:
             command = redis_command(self.config, self._program)
             # Its file holds every prompt and picture: nobody else on the machine reads it.
             self._process = subprocess.Popen(command, stdout=log, stderr=log, umask=0o077)  # noqa: S603  # see _release
-        process, end = self._process, time.monotonic() + self._start_timeout
+        process, end = self._process, time.monotonic() + _START_SECONDS
         while not is_ready(self.url):
             if process.poll() is not None or time.monotonic() > end:
                 self.kill()

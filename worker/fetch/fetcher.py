@@ -22,7 +22,6 @@ from worker.http_limits import BodyTooLong, bounded, pieces, until
 from worker.retry_after import retry_after
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
@@ -124,9 +123,8 @@ class Fetcher:
         *,
         resolve: Resolve = resolve_by_system,
         backend: httpcore2.NetworkBackend | None = None,
-        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        """Fetch under `policy`; `resolve`, `backend` and `ssl_context` replace the system's."""
+        """Fetch under `policy`; `resolve` and `backend` replace the system's."""
         self._policy = policy
         self._hosts = HostSlots(policy.max_connections_per_host, policy.max_connections)
         guarded = GuardedBackend(
@@ -139,7 +137,7 @@ class Fetcher:
             transport=PoolTransport(
                 guarded,
                 max_connections=policy.max_connections,
-                ssl_context=ssl_context or httpx2.create_ssl_context(trust_env=False),
+                ssl_context=httpx2.create_ssl_context(trust_env=False),
             ),
             headers=_HEADERS | {"User-Agent": policy.user_agent},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),

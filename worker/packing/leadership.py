@@ -14,8 +14,6 @@ from visionq.redis_connection import TRANSIENT_ERRORS
 from worker.threads import BackgroundThread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from redis import Redis
 
 log = structlog.get_logger(__name__)
@@ -32,19 +30,12 @@ class LeadershipLostError(Exception):
 class Leadership(BackgroundThread):
     """A lock that one process holds while its packer makes progress."""
 
-    def __init__(
-        self,
-        redis: Redis,
-        key: str,
-        lease: float = LEASE,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, redis: Redis, key: str, lease: float = LEASE) -> None:
         super().__init__("visionq-packer-lease")
         self._lock = redis.lock(
             PACKER_LEASE + key, timeout=lease, blocking=False, thread_local=False
         )
         self._lease = lease
-        self._clock = clock
         self._guard = threading.Lock()
         self._holds = False
         self._until = 0.0
@@ -63,7 +54,7 @@ class Leadership(BackgroundThread):
             LeadershipLostError: it is another's, or nobody's.
         """
         with self._guard:
-            self._until = self._clock() + seconds
+            self._until = time.monotonic() + seconds
             if not self._holds:
                 raise LeadershipLostError
 
@@ -80,7 +71,7 @@ class Leadership(BackgroundThread):
     def _run(self) -> None:
         while not self._stopped.wait(self._lease / _BEATS_PER_LEASE):
             with self._guard:
-                if self._holds and self._clock() < self._until:
+                if self._holds and time.monotonic() < self._until:
                     self._renew()
 
     def _renew(self) -> None:

@@ -156,7 +156,7 @@ class BatchApi(Protocol):
             VisionqError: what the table of faults says; nothing arrived.
         """
 
-    def create(self, file_id: str, api: Api, mark: str, window: str = "24h") -> ProviderBatch:
+    def create(self, file_id: str, api: Api, mark: str) -> ProviderBatch:
         """Create a batch from an uploaded file.
 
         Raises:
@@ -233,7 +233,7 @@ class HttpBatchApi:
             raise BillingUnknown("the provider accepted a file without returning its id")
         return file_id
 
-    def create(self, file_id: str, api: Api, mark: str, window: str = "24h") -> ProviderBatch:
+    def create(self, file_id: str, api: Api, mark: str) -> ProviderBatch:
         """See `BatchApi`."""
         document = self._unrepeatable(
             self._client,
@@ -241,7 +241,7 @@ class HttpBatchApi:
             body={
                 "input_file_id": file_id,
                 "endpoint": f"/v1{PATHS[api]}",
-                "completion_window": window,
+                "completion_window": "24h",
                 "metadata": {MARK_FIELD: mark},
             },
         )

@@ -41,9 +41,9 @@ class ExhaustedError(Exception):
 
 
 @contextmanager
-def allowance(seconds: float = SECONDS) -> Iterator[None]:
+def allowance() -> Iterator[None]:
     """Limit this thread's CPU time for code that calls `spend`."""
-    token = _end.set(time.thread_time() + seconds)
+    token = _end.set(time.thread_time() + SECONDS)
     try:
         yield
     finally:

@@ -58,13 +58,11 @@ class Alert:
 class AlertSender:
     """Posts alerts to the one address of the settings."""
 
-    def __init__(self, url: str, secret: str, client: httpx2.Client | None = None) -> None:
+    def __init__(self, url: str, secret: str) -> None:
         """`secret` is base64, with or without `whsec_` before it; empty: nothing is signed."""
         self._url = url
         self._webhook = Webhook(secret) if secret else None
-        self._client = client or BoundedClient(
-            total=_PATIENCE, timeout=_PATIENCE, follow_redirects=False
-        )
+        self._client = BoundedClient(total=_PATIENCE, timeout=_PATIENCE, follow_redirects=False)
 
     def send(self, alert: Alert) -> bool:
         """Return whether the receiver took it. The signature is dated when it is sent."""
