@@ -33,10 +33,15 @@ def free_name(path: Path) -> Path:
     return next(name for name in names if not os.path.lexists(name))
 
 
+def draft_of(path: Path) -> Path:
+    """Return a unique name for a file while it is written."""
+    return path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a draft that replaces `path` after the block; a failure leaves no draft."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
+    draft = draft_of(path)
     try:
         yield draft
         draft.replace(path)

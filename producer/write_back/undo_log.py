@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from visionq.errors import RecordFailed, RecordRefused
-from visionq.user_files import draft_of
+from visionq.user_files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -133,18 +133,15 @@ def replace_file(path: Path, content: bytes) -> None:
     Raises:
         RecordFailed: it can't be written; it is unchanged.
     """
-    draft = draft_of(path)
     try:
-        with draft.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileNotFoundError):
-            draft.chmod(path.stat().st_mode & 0o7777)
-        draft.replace(path)
+        with replacing(path) as draft:
+            with draft.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileNotFoundError):
+                draft.chmod(path.stat().st_mode & 0o7777)
     except OSError as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
         raise RecordFailed(f"{path}: can't be written: {error.strerror}") from None
 
 
