@@ -11,7 +11,7 @@ from tests.support.ledger_model.gates import Gates
 if TYPE_CHECKING:
     from tests.support.ledger_model.books import Ending, Job
 
-MARGIN, GUARD, BURST, SLACK = 0.97, 0.985, 500, 50
+MARGIN, BURST, SLACK = 0.97, 500, 50
 HORIZON, LONGEST_HORIZON = 2_000, 10_000
 RECHECK, WINDOW = 250, 10_000
 MOST_REFUSALS, FORGOTTEN, CUT, RARE = 3, 10, 0.85, 0.2
@@ -208,11 +208,9 @@ class RateLimits(Gates):
         job.tokens = int(f"{_reserved(rate_limit, forecast):.0f}")
         job.taken = job.permit = None
         if rates.requests:
-            rate_limit.requests_at = _thousandths(
-                max(rate_limit.requests_at, now) + by_requests * GUARD
-            )
+            rate_limit.requests_at = _thousandths(max(rate_limit.requests_at, now) + by_requests)
         if rates.tokens:
-            rate_limit.tokens_at = _thousandths(max(rate_limit.tokens_at, now) + by_tokens * GUARD)
+            rate_limit.tokens_at = _thousandths(max(rate_limit.tokens_at, now) + by_tokens)
 
     # Finish ---------------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@
 -- minute, all times in milliseconds.
 
 local MARGIN = 0.97 -- of an announced limit, so that uneven latency is no excess
-local GUARD = 0.985 -- of a call's time must lie between two calls as they are really sent
 local BURST = 500 -- of lateness may be made up for at once, by calls that are small against it
 local HORIZON = 2000 -- jobs are taken for what may be sent within this time …
 local LONGEST_HORIZON = 10000 -- … or, where they are long on their way to the call, within theirs

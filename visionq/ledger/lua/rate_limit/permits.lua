@@ -48,10 +48,10 @@ local function release_rate_limit(rate_limit, job, forecast)
     'sent_at', at(now), 'forecast', at(forecast), 'tokens', at(reserved_of(rate_limit, forecast))
   )
   if rate_limit.requests then
-    save(rate_limit, 'requests_at', math.max(rate_limit.requests_at or 0, now) + by_requests * GUARD)
+    save(rate_limit, 'requests_at', math.max(rate_limit.requests_at or 0, now) + by_requests)
   end
   if rate_limit.tokens then
-    save(rate_limit, 'tokens_at', math.max(rate_limit.tokens_at or 0, now) + by_tokens * GUARD)
+    save(rate_limit, 'tokens_at', math.max(rate_limit.tokens_at or 0, now) + by_tokens)
   end
 end
 
