@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from visionq.cli.screen import duration, money, people_console
+from visionq.cli.screen import duration, money, print_facts
 from visionq.cli.shared import errors_as_json, json_option, open_ledger, print_json
 from visionq.contract import Api
 from visionq.ledger.provider_batches import (
@@ -213,8 +213,6 @@ def _price(batch: BatchRecord) -> str:
 
 
 def _print(batch: BatchRecord) -> None:
-    from rich.table import Table  # noqa: PLC0415  # only people need it, not --json
-
     is_done = batch.state is BatchState.DONE
     rows = {
         "batch": batch.id,
@@ -231,12 +229,7 @@ def _print(batch: BatchRecord) -> None:
         "file": f"{batch.bytes:,} bytes, {batch.tokens:,} tokens",
         "at provider": ", ".join(filter(None, (batch.batch_id, batch.file_id))),
     }
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    for name, value in rows.items():
-        if value:
-            table.add_row(name, value)
-    people_console().print(table)
+    print_facts(rows)
 
 
 def _local(moment: float) -> str:

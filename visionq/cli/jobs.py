@@ -13,7 +13,7 @@ import click
 from visionq.blobs import open_blobs
 from visionq.cli.batches import progress
 from visionq.cli.filters import ID, filter_options, job_filter
-from visionq.cli.screen import people_console, print_rows
+from visionq.cli.screen import print_facts, print_rows
 from visionq.cli.shared import (
     EXIT_FAILED,
     EXIT_OK,
@@ -177,8 +177,6 @@ def _print_list(views: list[JobView]) -> None:
 
 
 def _print_job(view: JobView, document: JobDocument, answer: dict[str, Any] | None) -> None:
-    from rich.table import Table  # noqa: PLC0415  # only people need it, not --json
-
     rows = {
         "id": view.id,
         "state": _state(view),
@@ -201,12 +199,7 @@ def _print_job(view: JobView, document: JobDocument, answer: dict[str, Any] | No
         "prompt": document.prompt,
         "answer": answer["text"] if answer else "",
     }
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim")
-    for name, value in rows.items():
-        if value:
-            table.add_row(name, value)
-    people_console().print(table)
+    print_facts(rows)
 
 
 def _in_batch(view: JobView) -> str:

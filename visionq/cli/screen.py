@@ -7,7 +7,7 @@ import sys
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from decimal import Decimal
 
     from rich.console import Console
@@ -70,6 +70,18 @@ def people_console(*, err: bool = False) -> Console:
         return Console(file=stream, markup=False, emoji=False, highlight=False)
     trimmed = cast("IO[str]", _Trimmed(stream))
     return Console(file=trimmed, width=_WHOLE, markup=False, emoji=False, highlight=False)
+
+
+def print_facts(facts: Mapping[str, str]) -> None:
+    """Print names and values that are not empty, one a line."""
+    from rich.table import Table  # noqa: PLC0415  # only people need it
+
+    table = Table(box=None, show_header=False, padding=(0, _PADDING, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    for name, value in facts.items():
+        if value:
+            table.add_row(name, value)
+    people_console().print(table)
 
 
 def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -1,5 +1,4 @@
--- include: blob_books/tenants, core/base, jobs/batch_lane, jobs/ending, jobs/moves, lanes/lanes
--- include: metrics/labels
+-- include: blob_books/tenants, core/base, jobs/ending, jobs/moves, lanes/lanes, metrics/labels
 
 -- Enters jobs: each idempotent by its id and by its key, each with a reference on its blobs.
 -- ARGV: now, share of maxmemory at which to refuse, blobs are here ('1' or '0'), most parked jobs and
@@ -103,44 +102,31 @@ local function enter(id, lane, document, version, pictures, deadline, batch, ide
     return { 'missing', unpack(missing) }
   end
   local job = K.job .. id
-  redis.call('HSET', job, 'state', State.QUEUED, 'lane', lane, 'document', document, 'pictures', pictures, 'submitted', at(now))
-  if version ~= '1' then
-    redis.call('HSET', job, 'version', version)
+  local fields = { 'state', State.QUEUED, 'lane', lane, 'document', document, 'pictures', pictures, 'submitted', at(now) }
+  local optional = {
+    version = version ~= '1' and version or '', deadline = deadline, batch = batch, idempotency = idempotency,
+    blobs = blobs, trace = trace, asked = asked, online = online, canvas = canvas, fallback = fallback,
+    defaulted = defaulted,
+  }
+  for name, value in pairs(optional) do
+    if value ~= '' then
+      fields[#fields + 1] = name
+      fields[#fields + 1] = value
+    end
   end
-  if trace ~= '' then
-    redis.call('HSET', job, 'trace', trace)
-  end
-  if asked ~= '' then
-    redis.call('HSET', job, 'asked', asked)
-  end
-  if canvas ~= '' then
-    redis.call('HSET', job, 'canvas', canvas)
-  end
-  if fallback ~= '' then
-    redis.call('HSET', job, 'fallback', fallback)
-  end
-  if defaulted ~= '' then
-    redis.call('HSET', job, 'defaulted', defaulted)
-  end
-  if deadline ~= '' then
-    redis.call('HSET', job, 'deadline', deadline)
-  end
+  redis.call('HSET', job, unpack(fields))
   if batch ~= '' then
-    redis.call('HSET', job, 'batch', batch)
     redis.call('HINCRBY', K.batch .. batch, 'total', 1)
     redis.call('PERSIST', K.batch .. batch)
     redis.call('PERSIST', K.book .. 'batch:' .. batch)
   end
   if idempotency ~= '' then
-    redis.call('HSET', job, 'idempotency', idempotency)
     redis.call('SET', K.idempotency .. idempotency, id)
   end
-  if blobs ~= '' then
-    redis.call('HSET', job, 'blobs', blobs)
-    take_blobs(tenant_of(lane), blobs)
-  end
-  if online ~= '' then
-    enter_batch_lane(id, job, lane, online, by)
+  take_blobs(tenant_of(lane), blobs)
+  if online ~= '' and by ~= '' then -- one without may wait for as long as batches take
+    redis.call('ZADD', K.batch_jobs .. model_of(lane), by, id)
+    redis.call('SADD', K.batch_models, model_of(lane))
   end
   redis.call('HINCRBY', K.counts, State.QUEUED, 1)
   redis.call('ZADD', K.tenant_jobs .. tenant_of(lane), at(now), id)

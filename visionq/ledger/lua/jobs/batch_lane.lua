@@ -9,15 +9,6 @@ local function is_batch_lane(lane)
   return lane and string.sub(lane, 1, #K.queue_batch) == K.queue_batch
 end
 
--- `by` is in ms; a job without one may wait for as long as batches take.
-local function enter_batch_lane(id, job, lane, online, by)
-  redis.call('HSET', job, 'online', online)
-  if by ~= '' then
-    redis.call('ZADD', K.batch_jobs .. model_of(lane), by, id)
-    redis.call('SADD', K.batch_models, model_of(lane))
-  end
-end
-
 -- It is no longer the packer's.
 local function leave_batch_lane(id, job)
   local lane, online = unpack(redis.call('HMGET', job, 'lane', 'online'))
