@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 #: More than these make a table that nobody reads.
 MOST_VARIANTS: Final = 12
-_OPTION: Final = "--variant"
 #: What a variant may set besides the fields of a job.
 _FILES: Final = ("prompt_file", "schema")
 _RECIPE, _LANGUAGE = "recipe", "lang"

@@ -29,10 +29,6 @@ class LabelForm(StrEnum):
 
 
 _PERCENT: Final = 100
-_CSV_COLUMNS: Final = (
-    *("id", "file", "label", "left", "top", "right", "bottom"),
-    *("width", "height"),
-)
 
 
 def write_labels(pictures: Iterable[LabelledPicture], out: Path, form: LabelForm) -> None:
