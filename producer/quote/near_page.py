@@ -11,7 +11,7 @@ from producer.html_pages import POLICY, STYLE, picture_of
 from producer.sources.source import printable
 from visionq.cli.shared import FILE
 from visionq.errors import RecordFailed, RecordRefused
-from visionq.user_files import draft_of
+from visionq.user_files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,14 +68,12 @@ def write_page(out: Path, quote: Quote) -> None:
     Raises:
         RecordFailed: it can't be written.
     """
-    draft = draft_of(out)
     try:
-        draft.write_text(
-            _page(quote.near_pairs, quote.near), encoding="utf-8", errors="backslashreplace"
-        )
-        draft.replace(out)
+        with replacing(out) as draft:
+            draft.write_text(
+                _page(quote.near_pairs, quote.near), encoding="utf-8", errors="backslashreplace"
+            )
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise RecordFailed(f"{out}: can't be written: {error.strerror or error}") from None
 
 
