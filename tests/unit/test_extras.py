@@ -27,6 +27,7 @@ EXTRAS = {
     "visionq/testing.py": ("testing",),
     "producer": (),
     "producer/gateway": ("gateway",),
+    "producer/mcp_server": ("mcp",),
     "monitoring": ("monitoring",),
     "worker": ("worker",),
     "worker/tracing/opentelemetry.py": ("worker", "telemetry"),

@@ -55,7 +55,7 @@ def run_child(arguments: Sequence[str]) -> Any:  # noqa: ANN401  # what it print
         reader.join()
     if process.returncode == _INTERRUPTED:
         raise KeyboardInterrupt
-    return _taken(printed, process.returncode, said)
+    return printed_result(printed, process.returncode, said)
 
 
 def wait_for_earlier_run(record: Path) -> None:
@@ -87,7 +87,17 @@ def _wait(process: subprocess.Popen[bytes]) -> bytes:
             return printed
 
 
-def _taken(printed: bytes, code: int, said: Sequence[str]) -> Any:  # noqa: ANN401  # see above
+def command() -> tuple[str, ...]:
+    """Return the beginning of a command of visionq."""
+    return _COMMAND
+
+
+def printed_result(printed: bytes, code: int, said: Sequence[str]) -> Any:  # noqa: ANN401  # see above
+    """Return what a command printed as JSON; `said` are its messages.
+
+    Raises:
+        VisionqError: the command's own error.
+    """
     try:
         found = json.loads(printed)
     except ValueError:

@@ -1,0 +1,1 @@
+"""`visionq mcp`: tools for agents, within folders and a budget."""
