@@ -193,6 +193,7 @@ def _print_answer(result: ResultDocument, seconds: float) -> None:
         _tokens(result.usage),
         f"{about}{result.to_public()['cost_rub']} ₽",
         f"{seconds:.1f} s",
+        *(f"not {step.model} ({step.reason})" for step in result.steps),
         *(["cached"] if result.cached and not result.near else []),
         *([f"near-duplicate, distance {result.near.distance}"] if result.near else []),
         *(["simulated"] if result.simulated else []),

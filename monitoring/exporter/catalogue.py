@@ -179,6 +179,12 @@ COUNTERS: Final = (
         at_first=(("in_progress",), ("waiting",)),
     ),
     Counter(
+        "visionq_jobs_moved_total",
+        "Jobs that went on to another of the models that they name, by why.",
+        "moved",
+        ("from_model", "to_model", "reason"),
+    ),
+    Counter(
         "visionq_leases_lost_total",
         "Jobs taken from workers that fell silent, by whether a call was out.",
         "leases_lost",

@@ -22,6 +22,7 @@ from visionq.contract import (
     UrlMode,
 )
 from visionq.contract.base import ModelName
+from visionq.contract.further_models import Cascade, FurtherModels
 from visionq.contract.job import MOST_DISTANCE, MOST_OUTPUT_TOKENS
 
 if TYPE_CHECKING:
@@ -188,6 +189,8 @@ class Extras(Part):
     priority: Priority | None = None
     reuse: Reuse | None = None
     near: Annotated[int, Field(ge=0, le=MOST_DISTANCE)] | None = None
+    fallback: FurtherModels | None = None
+    cascade: Cascade | None = None
     on_unknown_billing: UnknownBilling | None = None
     url_mode: UrlMode | None = None
     deadline: Annotated[AwareDatetime | None, BeforeValidator(_written_out)] = None

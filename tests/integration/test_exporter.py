@@ -100,7 +100,7 @@ def everything(driver: LedgerDriver) -> None:
     worker = driver.worker(key="k1")
     jobs = [new_job(tenant="a") for _ in range(4)]
     driver.enter(*jobs)
-    first, second, *_ = [driver.claim(hint.id, worker) for hint in driver.hints()]
+    first, second, third, *_ = [driver.claim(hint.id, worker) for hint in driver.hints()]
     driver.ledger.admit(first, reserve=2_000_000_000)
     counted: dict[str, int] = {
         "calls|{model}|200|ok": 1,
@@ -122,6 +122,7 @@ def everything(driver: LedgerDriver) -> None:
     driver.ledger.finish(first, ending)
     driver.add_statistics(first, ending)
     driver.ledger.finish(second, unpaid(completed(second.id, saved=500_000_000)))
+    driver.ledger.finish(third, unpaid(outcome_of("moved m2", third.id)))
     driver.worker("w2", key="k1")
     driver.enter(*(new_job(tenant="b", priority="bulk") for _ in range(20)))
     driver.ledger.steer_gate("k1", GateOrder.CLOSE)

@@ -9,8 +9,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tests.support.worker_ledger import WorkerLedger
-from visionq.contract import DelayReason, InvalidAnswer, JobDocument, ResultDocument, parse_job
-from visionq.errors import ModelNotFound, NotAnImage, ProviderUnavailable
+from visionq.contract import (
+    UNSURE,
+    DelayReason,
+    InvalidAnswer,
+    JobDocument,
+    ResultDocument,
+    parse_job,
+)
+from visionq.errors import ModelNotFound, NotAnImage, ProviderUnavailable, Refused
 from visionq.ledger import (
     Billing,
     Claim,
@@ -18,10 +25,12 @@ from visionq.ledger import (
     Ending,
     Held,
     LedgerOptions,
+    Moved,
     NewJob,
     Parked,
     Registration,
     Waiting,
+    error_document,
     failed,
 )
 from visionq.ledger.attempt_statistics import statistics_of
@@ -93,14 +102,15 @@ def outcome_of(
 ) -> Outcome:
     """Return an outcome by its name, as `waiting 3` or `parked billing_unknown`."""
     name, *words = kind.split()
-    if name == "completed":
-        return completed(job_id, text, cache_key, saved)
+    if name in ("completed", "moved", "unsure"):
+        answer = completed(job_id, text, cache_key, saved)
+        return answer if name == "completed" else _moved(name, tuple(words), answer)
     if name in FAILURES:
         return failed(FAILURES[name])
     if name == "held":
         _, _, model = words[0].partition(":")
         reason = DelayReason.ACCESS_DENIED if model else DelayReason.INSUFFICIENT_BALANCE
-        return Held(reason, model or None)
+        return Held(reason, model or None, *map(float, words[1:]))
     if name == "parked":
         return Parked(DelayReason(words[0]), *map(float, words[1:]))
     if name == "mending":
@@ -116,6 +126,12 @@ def outcome_of(
         "unclear": DelayReason.BILLING_UNKNOWN,
     }
     return Waiting(reasons[name], float(words[0]), counted=name != "waiting")
+
+
+def _moved(name: str, models: tuple[str, ...], answer: Completed) -> Moved:
+    if name == "moved":
+        return Moved(models, Refused.code, error=error_document(Refused("no")))
+    return Moved(models, UNSURE, 0.5, "", answer.result, answer.cache_key, answer.saved)
 
 
 def paid(outcome: Outcome, cost: int = 700) -> Ending:

@@ -185,6 +185,9 @@ def _print_job(view: JobView, document: JobDocument, answer: dict[str, Any] | No
         "comes back": _local(view.due_at),
         "waits in": _in_batch(view),
         "model": f"{view.model}, {document.api.value}, detail {document.detail.value}",
+        "asked before": "\n".join(
+            f"{step.model}: {step.reason}, {step.to_public()['cost_rub']} ₽" for step in view.steps
+        ),
         "tenant": f"{view.tenant}, {view.priority}",
         "pictures": ", ".join(
             image.label(position) for position, image in enumerate(document.images)

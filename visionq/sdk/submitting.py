@@ -22,7 +22,7 @@ from visionq.sdk.typed import with_schema
 from visionq.submission import defaulted, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime, timedelta
 
     from pydantic import BaseModel
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from visionq.blobs import AsyncBlobStore, BlobStore
     from visionq.contract import (
         Api,
+        Cascade,
         Detail,
         Lane,
         PictureOptions,
@@ -55,6 +56,8 @@ class QuestionOptions(TypedDict, total=False):
 
     instructions: str | None
     model: str | None
+    fallback: Sequence[str]
+    cascade: Cascade | dict[str, Any] | None
     api: Api | str
     detail: Detail | str
     answer_schema: dict[str, Any] | None

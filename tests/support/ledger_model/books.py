@@ -66,6 +66,9 @@ class Job:
     blocked_by: str = ""
     #: Gate → calls that it had let pass when the job last called in vain.
     silent: dict[str, int] = field(default_factory=dict)
+    #: Models to ask when its own is away; those asked before, with reason, cost and attempts.
+    fallback: list[str] = field(default_factory=list)
+    steps: list[tuple[str, str, int, int]] = field(default_factory=list)
 
     @property
     def queue(self) -> str:
@@ -79,6 +82,10 @@ class Job:
     @property
     def kind(self) -> str:
         return f"batch:{self.batch}" if self.batch else self.lane
+
+    @property
+    def model(self) -> str:
+        return self.lane.split(":")[2]
 
     @property
     def has_ended(self) -> bool:
@@ -120,6 +127,10 @@ class Ending:
     scope: str = ""
     faulty: str = ""
     may_be_put_off: bool = False
+    #: The model that it comes from, and those that may be next.
+    model: str = ""
+    models: tuple[str, ...] = ()
+    was_sent: bool = False
     #: What it tells of the rate limit, as it is reported to the script.
     news: dict[str, Any] = field(default_factory=dict)
 
@@ -163,6 +174,8 @@ class Books(Events):
     #: Kind of jobs → the least that they reserve, and of how many that is known.
     kinds: dict[str, dict[str, int]] = field(default_factory=dict)
     unknown_calls: set[str] = field(default_factory=set)
+    #: Job → since when it is queued.
+    queued_since: dict[str, int] = field(default_factory=dict)
     seen: int | None = None
     grace_until: int = 0
     turns: int = 0
@@ -185,6 +198,7 @@ class Books(Events):
     def enter_lane(self, job: Job, *, at_head: bool) -> None:
         lane = self.lanes.setdefault(job.lane, [])
         lane.insert(0 if at_head else len(lane), job.id)
+        self.queued_since[job.id] = self.clock()
         self.due.pop(job.id, None)
         if job.deadline is not None:
             self.due[job.id] = job.deadline
@@ -329,9 +343,17 @@ class Books(Events):
             unknown_calls=self.unknown_calls,
             paces=self.pace_fields(),
             closed=self.closed,
+            fallback_jobs=self._fallback_jobs(),
             too_new={job.id: job.version for job in self.jobs.values() if _is_too_new(job)},
             **self.event_fields(),
         )
+
+    def _fallback_jobs(self) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        for job in self.jobs.values():
+            if job.fallback and job.state == "queued":
+                found.setdefault(job.model, {})[job.id] = self.queued_since[job.id]
+        return found
 
     def pace_fields(self) -> dict[str, dict[str, float]]:
         """Send the feedback that is known."""
@@ -377,6 +399,8 @@ def _fields(job: Job) -> dict[str, Any]:
         "days": job.days,
         "expires": expires,
         "blobs": list(job.blobs),
+        "fallback": job.fallback,
+        "steps": job.steps,
     }
 
 

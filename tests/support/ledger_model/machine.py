@@ -33,6 +33,7 @@ OUTCOMES = (
     "completed", "completed", "failed", "waiting 0", "waiting 3", "retrying 20",
     "parked billing_unknown", "parked key_rejected 60", "parked key_rejected",
     "held gate", "held gate", "held model:m1", "mending", "unclear 3", "unavailable", "missing",
+    "moved m3", "moved m3 m4", "unsure m2", "unsure m4",
 )  # fmt: skip
 
 SCOPES = (
@@ -56,6 +57,7 @@ jobs = st.fixed_dictionaries(
         "blobs": st.sampled_from(["", "", "a", "b", "ab"]),
         "reuse": st.sampled_from(["use", "use", "use", "refresh", "off"]),
         "newer": st.sampled_from([False, False, False, True]),
+        "fallback": st.sampled_from([[], [], ["m3"], ["m3", "m4"]]),
     }
 )
 limits = st.builds(
@@ -252,6 +254,19 @@ class LedgerMachine(WebhookRules, RuleBasedStateMachine):
         """The call of a worker that lost its job comes back after all."""
         for claim in self.pick(which, held=False):
             self.finish_both(claim, kind, billing, 700 if billing is Billing.SETTLED else 0)
+
+    @rule(model=st.sampled_from(["m1", "m2", "m3"]), seconds=st.sampled_from([9, 60]), most=likely)
+    def hold_model(self, model: str, seconds: int, *, most: bool) -> None:
+        """A model turns out to be forbidden, or was to be; its jobs go where they say."""
+        job = new_job(f"j{next(self.numbers)}", model=model)
+        self.renew_both(Registration("w1", 3, BOTH, key="k2"))
+        self.submit_to_both(job)
+        self.dispatch_both()
+        if self.model.jobs[job.id].state == "hinted":
+            claim = self.claim_both(job.id, self.workers["w1"])
+            if claim:
+                self.finish_both(claim, f"held model:{model} {seconds}", Billing.RELEASED)
+        self.fall_back_both(500 if most else 1)
 
     # Time -----------------------------------------------------------------------------------------
 

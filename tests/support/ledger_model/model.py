@@ -25,12 +25,14 @@ from tests.support.ledger_model.rate_limits import model_of
 from tests.support.ledger_model.snapshot import TERMINAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from visionq.ledger import Registration
 
 __all__ = ["Ending", "Job", "Model"]
 
+#: Milliseconds that a job with a fallback waits for its model.
+PATIENCE = 15_000
 #: Calls of unknown billing for one question.
 MOST_UNCLEAR = 3
 
@@ -186,7 +188,7 @@ class Model(Outages):
             self.book_without_job(now, token, scopes, ending)
             return ""
         was_open = token in {job.sent, *job.unknown, *job.said} or forgotten(job, token, ending)
-        was_out = job.sent == token
+        was_out = ending.was_sent = job.sent == token
         call = (job.gate or key_of(job.pool), job.epoch if job.gate else None, job.reserved)
         self.hear_of_pace(now, job, token, ending)
         self.settle(job, token, ending)
@@ -215,18 +217,23 @@ class Model(Outages):
         job.attempts += ending.counted
         if ending.kind == "held":
             self._hold_back(now, job, ending, call)
+        elif ending.kind == "moved":
+            self._move_on(now, job, ending)
         elif ending.kind in TERMINAL:
             self.end(now, job, ending.kind, ending.reason)
         else:
             self._come_back(now, job, ending)
 
     def _hear_late(self, now: int, job: Job, ending: Ending) -> None:
-        brings = bool(ending.answer or (ending.faulty and not job.has_ended))
-        job.late_answer = ending.answer or job.late_answer
-        if brings and ending.faulty:
-            job.faulty = ending.faulty
+        is_same = ending.model == job.model
+        brings = is_same and bool(ending.answer or (ending.faulty and not job.has_ended))
+        if brings:
+            job.late_answer = ending.answer or job.late_answer
+            job.faulty = ending.faulty or job.faulty
         is_unclear = job.state == "parked" and job.reason == "billing_unknown"
-        if is_unclear and ending.kind == "failed" and ending.billing == "settled":
+        if is_unclear and is_same and ending.kind == "moved" and not job.unknown_calls:
+            self._move_on(now, job, ending)
+        elif is_unclear and is_same and ending.kind == "failed" and ending.billing == "settled":
             self.end(now, job, "failed", ending.reason)
         elif (
             is_unclear and (brings or (ending.billing != "unknown" and not job.unknown_calls))
@@ -234,6 +241,51 @@ class Model(Outages):
             if ending.answer:
                 self.excuse(job)
             self.requeue(job)
+
+    def _move_on(self, now: int, job: Job, ending: Ending) -> None:
+        to = self._first_served(ending.models)
+        self.results[job.id] = "RETRY"
+        if to in job.fallback and job.unknown_calls:
+            self.forget_promise(job)
+            job.state, job.reason, job.pool = "parked", "billing_unknown", ""
+            job.taken = job.permit = None
+            self.due.pop(job.id, None)
+            return
+        self.end_lead(now, job)
+        self._change_model(job, to, ending.reason)
+        if ending.was_sent:
+            job.deadline = None
+        self.requeue(job)
+
+    def _first_served(self, models: Sequence[str]) -> str:
+        return next((one for one in models if f"model:{one}" not in self.held), models[0])
+
+    def _change_model(self, job: Job, to: str, reason: str) -> None:
+        queue, tenant, model = job.lane.split(":")
+        job.steps.append((model, reason, job.cost, job.attempts))
+        job.fallback = [one for one in job.fallback if one != to]
+        job.faulty, job.late_answer, job.waits = "", "", 0
+        job.lane = f"{queue}:{tenant}:{to}"
+
+    def fall_back(self, now: int, most: int) -> int:
+        """Move queued jobs whose model is held for long; returns how many."""
+        went = 0
+        for model in sorted(self._fallback_jobs()):
+            scope = f"model:{model}"
+            if scope not in self.held or self.hold_ends.get(scope, math.inf) - now <= PATIENCE:
+                continue
+            known = self._fallback_jobs()[model]
+            for job_id in sorted(known, key=lambda one: (known[one], one))[:most]:
+                job = self.jobs[job_id]
+                to = self._first_served(job.fallback)
+                if f"model:{to}" in self.held or job.unknown_calls:
+                    self.queued_since[job_id] = now
+                    continue
+                self.leave_lane(job.lane)
+                self._change_model(job, to, self.held[scope])
+                self.enter_lane(job, at_head=False)
+                went += 1
+        return went
 
     def _come_back(self, now: int, job: Job, ending: Ending) -> None:
         self.forget_promise(job)

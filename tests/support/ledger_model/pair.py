@@ -52,6 +52,7 @@ KEYS = (b"k1", b"k2")
 #: Outcomes that the ledger calls otherwise, and those that may wait for the end of an outage.
 KINDS = dict.fromkeys(("retrying", "unclear", "mending"), "waiting")
 KINDS |= dict.fromkeys(("unavailable", "missing"), "failed")
+KINDS["unsure"] = "moved"
 MAY_BE_PUT_OFF = ("retrying", "unclear", "unavailable", "parked")
 STATUSES = {"completed": "SUCCESS", "failed": "FAILURE", "cancelled": "REVOKED"}
 
@@ -102,6 +103,7 @@ class Pair:
                 blobs=document.blobs,
                 reuse=document.reuse.value,
                 version=document.schema_version,
+                fallback=list(document.fallback),
             )
         )
         (reply,) = self.ledger.submit([job])
@@ -124,6 +126,9 @@ class Pair:
             wanted["images"] = [{"blob": SHA[digit]} for digit in fields["blobs"]]
         job = new_job(job_id, **wanted)
         return newer(job) if fields["newer"] else job
+
+    def fall_back_both(self, most: int) -> None:
+        assert self.ledger.fall_back(most) == self.model.fall_back(self.now, most)
 
     def renew_both(self, worker: Registration) -> None:
         if worker.slots:
@@ -149,6 +154,8 @@ class Pair:
             assert getattr(claim, name) == getattr(expected, name), name
         assert claim.interrupted == bool(expected.interrupted)
         assert (claim.faulty.text if claim.faulty else "") == expected.faulty
+        assert claim.document.model == expected.model
+        assert len(claim.steps) == len(expected.steps)
         self.check_moves()
         self.claims.append(claim)
         return claim
@@ -231,7 +238,7 @@ class Pair:
         if billing is Billing.UNKNOWN:
             cost = 0  # only a sent call can have a cost: the ledger knows
         outcome = outcome_of(kind, claim.id, f"by {claim.token}", cache_key, saved)
-        has_answer = isinstance(outcome, Completed)
+        has_answer = isinstance(outcome, Completed) or bool(getattr(outcome, "result", None))
         name = kind.split(maxsplit=1)[0]
         expected = self.model.finish(
             self.now,
@@ -243,7 +250,7 @@ class Pair:
                 if isinstance(outcome, Failed)
                 else getattr(outcome, "reason", ""),
                 delay=_delay(outcome),
-                counted=name in ("retrying", "unclear", "mending"),
+                counted=name in ("retrying", "unclear", "mending", "moved", "unsure"),
                 billing=billing.value,
                 cost=cost,
                 answer=f"by {claim.token}" if has_answer else "",
@@ -253,6 +260,8 @@ class Pair:
                 faulty=f"by {claim.token}" if name == "mending" else "",
                 news=feedback_fields(news) or {},
                 may_be_put_off=may_be_put_off,
+                model=claim.document.model or "",
+                models=getattr(outcome, "models", ()),
             ),
             _scopes(claim.document),
         )

@@ -72,6 +72,8 @@ class Snapshot:
     followers: dict[str, list[str]] = field(default_factory=dict)
     waking: dict[str, int] = field(default_factory=dict)
     too_new: dict[str, int] = field(default_factory=dict)
+    #: Model → its queued jobs with a fallback, and since when they are queued.
+    fallback_jobs: dict[str, dict[str, int]] = field(default_factory=dict)
     closed: dict[str, int] = field(default_factory=dict)
     books: dict[str, dict[str, int]] = field(default_factory=dict)
     waiters: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -140,7 +142,7 @@ _LISTS = {
 _OF_TENANT = (names.TENANT_BLOBS, names.TENANT_JOBS, names.TENANT_FINISHED)
 _SORTED_PREFIXES = (
     *(names.HELD_LANES, names.BUDGET_WAITERS, names.DELIVERIES_DUE),
-    *(names.TENANT_JOBS, names.TENANT_FINISHED),
+    *(names.TENANT_JOBS, names.TENANT_FINISHED, names.FALLBACK_JOBS),
 )
 _TEXT_KEYS = (
     names.CELERY_RESULT, names.IDEMPOTENCY, names.ANSWER, names.LEADER, names.UNCLEAR, names.BLOB,
@@ -160,7 +162,7 @@ def _ask(pipeline: Any, key: str) -> None:
         pipeline.get(key)
     elif key in (names.EVENTS, names.NOTICES):
         pipeline.xlen(key)
-    elif key in (names.PROVIDER_KEYS, names.BUDGETS):
+    elif key in (names.PROVIDER_KEYS, names.BUDGETS, names.FALLBACK_MODELS):
         pipeline.smembers(key)
     else:
         pipeline.hgetall(key)
@@ -206,6 +208,8 @@ def _take_one_of_many(
         snapshot.held_lanes[rest] = _scores(value)
     elif prefix == names.JOB:
         snapshot.jobs[rest] = _job(value, expires=expires)
+    elif prefix == names.FALLBACK_JOBS:
+        snapshot.fallback_jobs[rest] = _scores(value)
     elif prefix == names.DELIVERIES_DUE:
         snapshot.events_due[rest] = _scores(value)
     elif prefix == names.DELIVERY:
@@ -342,4 +346,9 @@ def _job(value: dict[bytes, bytes], *, expires: bool) -> dict[str, Any]:
         "refused": refused,
         "expires": expires,
         "blobs": stored.get("blobs", "").split(),
+        "fallback": stored.get("fallback", "").split(),
+        "steps": [
+            (step["model"], step["reason"], step["cost"], step["attempts"])
+            for step in json.loads(f"[{stored.get('steps', '')}]")
+        ],
     }

@@ -33,8 +33,9 @@ local function leave(id, model)
   return 1
 end
 
-local went = 0
-for _, model in ipairs(redis.call('SMEMBERS', K.fallback_models)) do
+local went, models = 0, redis.call('SMEMBERS', K.fallback_models)
+table.sort(models)
+for _, model in ipairs(models) do
   local jobs = K.fallback_jobs .. model
   if redis.call('EXISTS', jobs) == 0 then
     redis.call('SREM', K.fallback_models, model)
