@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from producer.quote.census import Group
     from visionq.contract import JobDocument, PromptCache
-    from visionq.ledger.usage import Calibration, Output
+    from visionq.ledger.usage import Output, TokenCalibration
     from visionq.pricing.prices import Price
 
 #: Different prefixes that are counted; each further row counts as writing its own.
@@ -96,7 +96,7 @@ def cache_use(
     questions: Mapping[str, int],
     *,
     outputs: Mapping[str, Output],
-    calibration: Calibration | None,
+    calibration: TokenCalibration | None,
 ) -> CacheUse:
     """Return the cache use of `rows` with `each` tokens of input on average.
 
@@ -164,7 +164,7 @@ class Estimate:
 def estimate(
     group: Group,
     price: Price | None,
-    calibration: Calibration | None,
+    calibration: TokenCalibration | None,
     outputs: Mapping[str, Output],
 ) -> Estimate:
     """Return the estimate for the rows of one model, detail and effort."""
@@ -187,7 +187,7 @@ def estimate(
     )
 
 
-def _input(group: Group, calibration: Calibration | None) -> Span:
+def _input(group: Group, calibration: TokenCalibration | None) -> Span:
     if calibration is None:
         plain = float(group.pictures + group.texts)
         lowest = (group.least_pictures + group.texts) * _LEAST_BEFORE
@@ -204,7 +204,7 @@ def _scatter(deviation: float, rows: int, answers: int) -> float:
 
 
 def _output(
-    group: Group, calibration: Calibration | None, outputs: Mapping[str, Output]
+    group: Group, calibration: TokenCalibration | None, outputs: Mapping[str, Output]
 ) -> tuple[Span, bool]:
     """Return the tokens of all answers, and whether all questions were answered before."""
     total, known = Span(), 0

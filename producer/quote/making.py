@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from producer.quote.lanes import LaneFacts
     from producer.quote.model_facts import LearnedStatistics
     from producer.sources import BadRow, Row
-    from visionq.ledger.usage import Calibration
+    from visionq.ledger.usage import TokenCalibration
     from visionq.pricing.model_options import OptionTable
     from visionq.pricing.prices import PriceTable
     from visionq.pricing.vision import VisionRules
@@ -141,7 +141,7 @@ def _crops(
     census: Census,
     made: Mapping[Kind, Estimate],
     prices: PriceTable,
-    calibrations: Mapping[str, Calibration | None],
+    calibrations: Mapping[str, TokenCalibration | None],
     outputs: Mapping[str, Output],
 ) -> CropsQuote:
     """Compare with the same rows without crops."""
@@ -172,7 +172,7 @@ def _crops(
 def _chosen(
     made: Mapping[Kind, Estimate],
     prices: PriceTable,
-    calibrations: Mapping[str, Calibration | None],
+    calibrations: Mapping[str, TokenCalibration | None],
     shutdowns: Shutdowns,
 ) -> tuple[ModelQuote, ...]:
     """Return the quotes of the requested models, details and efforts."""
@@ -198,7 +198,7 @@ def _model_quote(
     kind: Kind,
     made: Estimate,
     prices: PriceTable,
-    calibration: Calibration | None,
+    calibration: TokenCalibration | None,
     shutdowns: Shutdowns,
 ) -> ModelQuote:
     model, detail, effort = kind
@@ -349,7 +349,7 @@ def _notes(
     census: Census,
     made: Mapping[Kind, Estimate],
     prices: PriceTable,
-    calibrations: Mapping[str, Calibration | None],
+    calibrations: Mapping[str, TokenCalibration | None],
 ) -> tuple[str, ...]:
     """Return notes about uncertain figures, and about answers that would be paid in vain."""
     notes = []

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from visionq.contract import JobDocument
     from visionq.ledger.provider_batches import BatchSupport
-    from visionq.ledger.usage import Calibration, Output
+    from visionq.ledger.usage import Output, TokenCalibration
     from visionq.pricing.vision import VisionRules
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class LearnedStatistics:
     #: Asks the provider itself if no worker has.
     ask_for_models: Callable[[], ListedModels | None] | None = None
 
-    def calibrations(self, kinds: Sequence[str]) -> Mapping[str, Calibration | None]:
+    def calibrations(self, kinds: Sequence[str]) -> Mapping[str, TokenCalibration | None]:
         """Return the calibration of each kind (`kind_of`)."""
         return read_calibrations(self.redis, kinds) if self.redis is not None else {}
 

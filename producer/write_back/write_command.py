@@ -12,7 +12,7 @@ from producer.run.record_index import open_rows
 from producer.run.table import record_path
 from producer.write_back.picture_metadata import USUAL_FIELDS, metadata_of
 from producer.write_back.undo_log import UndoLog, sha256_of
-from producer.write_back.writing import Form, MetadataWriter, check_exiftool, undo
+from producer.write_back.writing import MetadataForm, MetadataWriter, check_exiftool, undo
 from visionq.cli.shared import EXIT_FAILED, FILE, errors_as_json, json_option, print_json
 from visionq.errors import RecordRefused, VisionqError
 
@@ -38,7 +38,7 @@ def _field_options(command: Any) -> Any:  # noqa: ANN401  # click's decorators
 @click.option(
     "--to",
     "forms",
-    type=click.Choice([one.value for one in Form]),
+    type=click.Choice([one.value for one in MetadataForm]),
     multiple=True,
     help="XMP sidecars, IPTC and XMP inside the files, or texts for trainers.  [default: xmp]",
 )
@@ -72,9 +72,12 @@ def write(
         log = UndoLog(record.with_suffix(".undo.jsonl"))
         if undoes:
             return _undone(log, as_json=as_json)
-        if Form.IPTC in forms:
+        if MetadataForm.IPTC in forms:
             check_exiftool()
-        writers = [MetadataWriter(Form(one), log, dry_run) for one in forms or (Form.XMP.value,)]
+        writers = [
+            MetadataWriter(MetadataForm(one), log, dry_run)
+            for one in forms or (MetadataForm.XMP.value,)
+        ]
         chosen = {name: field for name, field in fields.items() if field}
         counts: Counter[str] = Counter()
         with open_rows(record, ordered=True) as rows:

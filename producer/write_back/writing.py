@@ -22,7 +22,7 @@ _EXIFTOOL: Final = "exiftool"
 _SECONDS: Final = 60
 
 
-class Form(StrEnum):
+class MetadataForm(StrEnum):
     """Where the metadata goes."""
 
     XMP = "xmp"
@@ -30,7 +30,7 @@ class Form(StrEnum):
     TXT = "txt"
 
 
-class Written(StrEnum):
+class WriteOutcome(StrEnum):
     """What happened to a file."""
 
     WRITTEN = "written"
@@ -43,28 +43,28 @@ class Written(StrEnum):
 class MetadataWriter:
     """Writes in one form; a dry run writes nothing."""
 
-    form: Form
+    form: MetadataForm
     log: UndoLog
     dry_run: bool = False
 
     def write(
         self, picture: Path, metadata: PictureMetadata, *, model: str, moment: str
-    ) -> Written:
+    ) -> WriteOutcome:
         """Write the metadata of a picture.
 
         Raises:
             RecordRefused: the file that is there can't be merged; it is unchanged.
             RecordFailed: the file can't be written.
         """
-        if self.form is Form.XMP:
+        if self.form is MetadataForm.XMP:
             return self._write_sidecar(picture, metadata, model=model, moment=moment)
-        if self.form is Form.TXT:
+        if self.form is MetadataForm.TXT:
             return self._write_text(picture.with_suffix(".txt"), metadata)
         return self._embed(picture, metadata)
 
     def _write_sidecar(
         self, picture: Path, metadata: PictureMetadata, *, model: str, moment: str
-    ) -> Written:
+    ) -> WriteOutcome:
         path = sidecar_of(picture)
         before = _content(path)
         try:
@@ -73,26 +73,26 @@ class MetadataWriter:
             raise RecordRefused(f"{path}: {error.message}: repair it or move it away") from None
         return self._replace(path, before, after)
 
-    def _write_text(self, path: Path, metadata: PictureMetadata) -> Written:
+    def _write_text(self, path: Path, metadata: PictureMetadata) -> WriteOutcome:
         before, after = _content(path), f"{metadata.caption}\n".encode()
         if before is not None and before.strip() and before != after and not self.log.is_ours(path):
-            return Written.KEPT
+            return WriteOutcome.KEPT
         return self._replace(path, before, None if before == after else after)
 
-    def _replace(self, path: Path, before: bytes | None, after: bytes | None) -> Written:
+    def _replace(self, path: Path, before: bytes | None, after: bytes | None) -> WriteOutcome:
         if after is None:
-            return Written.UNCHANGED
+            return WriteOutcome.UNCHANGED
         if not self.dry_run:
             self.log.replace(path, after, before)
-        return Written.WRITTEN
+        return WriteOutcome.WRITTEN
 
-    def _embed(self, picture: Path, metadata: PictureMetadata) -> Written:
+    def _embed(self, picture: Path, metadata: PictureMetadata) -> WriteOutcome:
         """Embed by exiftool in a copy, which then replaces the picture."""
         arguments = embedded_arguments(_embedded(picture), metadata)
         if not arguments:
-            return Written.UNCHANGED
+            return WriteOutcome.UNCHANGED
         if self.dry_run:
-            return Written.WRITTEN
+            return WriteOutcome.WRITTEN
         copies = self.log.copies
         before = sha256_of(picture) or ""
         kept = copies / f"{before}{picture.suffix}"
@@ -112,7 +112,7 @@ class MetadataWriter:
         )
         self.log.note(after)
         replace_file(picture, content)
-        return Written.WRITTEN
+        return WriteOutcome.WRITTEN
 
 
 def sidecar_of(picture: Path) -> Path:

@@ -36,7 +36,7 @@ from visionq.cli.screen import money
 from visionq.contract import Detail, Lane, Usage
 from visionq.crops import crops_note
 from visionq.images.headers import HEAD_BYTES, read_header
-from visionq.ledger.usage import Calibration, Output
+from visionq.ledger.usage import Output, TokenCalibration
 from visionq.pricing.model_list import ListedModels
 from visionq.pricing.money import nano_rubles, rubles
 from visionq.pricing.prices import cost_nano_rubles, load_prices
@@ -76,12 +76,12 @@ def plan(prompt: str = "What?", **options: Any) -> QuotePlan:
 class Told(LearnedStatistics):
     """Knows what a test tells it."""
 
-    known: Calibration | None = None
+    known: TokenCalibration | None = None
     lengths: Output | None = None
     rate_limit: float | None = None
     batches: BatchesSeen = field(default_factory=BatchesSeen)
 
-    def calibrations(self, kinds: Sequence[str]) -> Mapping[str, Calibration | None]:
+    def calibrations(self, kinds: Sequence[str]) -> Mapping[str, TokenCalibration | None]:
         return dict.fromkeys(kinds, self.known)
 
     def outputs(self, questions: Sequence[str]) -> Mapping[str, Output]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from visionq.ledger.usage import (
     ENOUGH,
-    Calibration,
+    TokenCalibration,
     calibrate,
     likely_input,
     most_texts,
@@ -41,7 +41,7 @@ def sums_of(calls: Iterable[Call]) -> dict[str, float]:
     return sums
 
 
-def learned(calls: Iterable[Call]) -> Calibration:
+def learned(calls: Iterable[Call]) -> TokenCalibration:
     calibration = calibrate(sums_of(calls))
     assert calibration is not None
     return calibration

@@ -18,7 +18,7 @@ from producer.run.run_record import to_line
 from producer.write_back.picture_metadata import PictureMetadata, metadata_of
 from producer.write_back.undo_log import UndoLog
 from producer.write_back.write_command import write
-from producer.write_back.writing import Form, MetadataWriter, undo
+from producer.write_back.writing import MetadataForm, MetadataWriter, undo
 from producer.write_back.xmp import merged
 from tests.unit.test_run_workbook import row
 from visionq.errors import RecordRefused
@@ -118,7 +118,7 @@ def test_a_broken_sidecar_is_left_alone(tmp_path: Path, content: bytes, said: st
     """One line names the file and what is wrong with it; the file stays as it is."""
     picture = tmp_path / "a.jpg"
     (tmp_path / "a.xmp").write_bytes(content)
-    writer = MetadataWriter(Form.XMP, UndoLog(tmp_path / "o.undo.jsonl"))
+    writer = MetadataWriter(MetadataForm.XMP, UndoLog(tmp_path / "o.undo.jsonl"))
     with pytest.raises(RecordRefused, match=rf"a\.xmp: .*{said}"):
         writer.write(picture, PictureMetadata(title="t"), model="m", moment="")
     assert (tmp_path / "a.xmp").read_bytes() == content

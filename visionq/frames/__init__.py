@@ -152,7 +152,7 @@ def map_frame(
         InvalidJob: prompt, schema or an option is wrong.
         VisionqError: the run can't go on; the cache keeps all answers.
     """
-    asked = _Asked(frame, image, id, prompt=prompt, schema=schema, options=dict(options))
+    asked = _FrameQuestion(frame, image, id, prompt=prompt, schema=schema, options=dict(options))
     columns = AnswerColumns(into, asked.schema)
     columns.check(asked.table.columns)
     record = asked.record_in(Path(cache))
@@ -184,13 +184,13 @@ def quote_frame(
         InvalidSource: the frame has no such column, or it is none.
         InvalidJob: prompt, schema or an option is wrong.
     """
-    asked = _Asked(frame, image, id, prompt=prompt, schema=schema, options=dict(options))
+    asked = _FrameQuestion(frame, image, id, prompt=prompt, schema=schema, options=dict(options))
     said = asked.run("quote", [])
     low, expected, high = (Decimal(said["rub"][name]) for name in ("low", "expected", "high"))
     return FrameQuote(said["rows"], said["asked"], dict(said["refused"]), low, expected, high, said)
 
 
-class _Asked:
+class _FrameQuestion:
     """A frame, and the question about its rows."""
 
     def __init__(

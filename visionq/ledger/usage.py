@@ -42,7 +42,7 @@ _MOSTLY_PICTURES: Final = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class TokenCalibration:
     """Tokens of a model at one `detail`, relative to the forecast."""
 
     answers: int
@@ -84,7 +84,7 @@ class Output:
     written: float = 0
 
 
-def calibrate(sums: Mapping[str, float]) -> Calibration | None:
+def calibrate(sums: Mapping[str, float]) -> TokenCalibration | None:
     """Return the calibration from the sums of one kind; None with too few answers."""
     answers, forecast = int(sums.get("answers", 0)), sums.get("p", 0) + sums.get("t", 0)
     if answers < ENOUGH or forecast <= 0 or sums["a"] <= 0:
@@ -92,7 +92,7 @@ def calibrate(sums: Mapping[str, float]) -> Calibration | None:
     factor = sums["a"] / forecast
     pictures, texts = _fitted(sums, factor)
     weight = sums["weight"]
-    return Calibration(
+    return TokenCalibration(
         answers=answers,
         factor=factor,
         pictures=pictures,
@@ -138,7 +138,7 @@ def _deviation(sums: Mapping[str, float]) -> float:
     return sqrt(max(0.0, sums["oo"] / sums["weight"] - mean**2))
 
 
-def reserved_input(calibration: Calibration | None, pictures: int, most_texts: int) -> int:
+def reserved_input(calibration: TokenCalibration | None, pictures: int, most_texts: int) -> int:
     """Return the input tokens to reserve money for, `most_texts` of them for texts."""
     margin, factor = MARGIN_BEFORE, 1.0
     if calibration is not None:
@@ -146,7 +146,7 @@ def reserved_input(calibration: Calibration | None, pictures: int, most_texts: i
     return ceil(margin * factor * pictures) + most_texts
 
 
-def likely_input(calibration: Calibration | None, pictures: int, texts: int) -> int:
+def likely_input(calibration: TokenCalibration | None, pictures: int, texts: int) -> int:
     """Return the input tokens for the rate limit, rarely fewer than counted."""
     if calibration is None:
         return ceil(MARGIN_BEFORE * (pictures + texts))
@@ -206,7 +206,7 @@ def usage_fields(note: UsageNote) -> dict[str, str | int]:
 
 def read_calibrations(
     redis: Redis, kinds: Sequence[str] | None = None
-) -> dict[str, Calibration | None]:
+) -> dict[str, TokenCalibration | None]:
     """Return the calibration of each kind (`kind_of`), by default of all."""
     if kinds is None:
         listed: Any = redis.zrange(USAGE_KINDS, 0, -1)
@@ -296,10 +296,12 @@ class CalibrationReader:
         self._redis = redis
         self._monotonic = monotonic
         self._rest = rest
-        self._known: dict[str, tuple[float, Calibration | None]] = {}
+        self._known: dict[str, tuple[float, TokenCalibration | None]] = {}
         self._least: dict[str, tuple[float, int | None]] = {}
 
-    async def of(self, model: str, detail: str, effort: str | None = None) -> Calibration | None:
+    async def of(
+        self, model: str, detail: str, effort: str | None = None
+    ) -> TokenCalibration | None:
         """Return the calibration of a model at one `detail` and effort, at most seconds old."""
         kind, now = kind_of(model, detail, effort), self._monotonic()
         read, calibration = self._known.get(kind, (None, None))

@@ -19,7 +19,7 @@ from worker.packing.leadership import LeadershipLostError
 if TYPE_CHECKING:
     from visionq.errors import VisionqError
     from visionq.ledger.provider_batches import BatchRecord, BatchSupport
-    from worker.packing.parts import PackerParts
+    from worker.packing.packer_parts import PackerParts
 
 log = structlog.get_logger(__name__)
 

@@ -39,7 +39,7 @@ from worker.work import work
 if TYPE_CHECKING:
     from visionq.contract import Api
     from visionq.ledger.provider_batches import BatchSupport
-    from worker.packing.parts import PackerParts
+    from worker.packing.packer_parts import PackerParts
 
 log = structlog.get_logger(__name__)
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from visionq.ledger.provider_batches import BatchRecord
     from worker.packing.bookkeeping import Bookkeeping
-    from worker.packing.parts import PackerParts
+    from worker.packing.packer_parts import PackerParts
     from worker.packing.strays import EndedFiles
     from worker.provider.batches import ProviderBatch
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from visionq.ledger import AsyncLedger, Claim, Parked, Waiting
     from visionq.ledger.near_answers import NearAnswers, NearPicture
     from visionq.ledger.records import BatchPlace
-    from visionq.ledger.usage import Calibration
+    from visionq.ledger.usage import TokenCalibration
     from visionq.pricing.prices import Price, PriceTable
     from visionq.pricing.vision import VisionRules
     from visionq.settings import Settings
@@ -94,7 +94,7 @@ class Dependencies:
     #: Which options of a request each model takes.
     options: OptionTable = field(default_factory=load_option_table)
     #: What was learned of how a model counts at one `detail` and effort.
-    calibration: Callable[[str, str, str | None], Awaitable[Calibration | None]] = field(
+    calibration: Callable[[str, str, str | None], Awaitable[TokenCalibration | None]] = field(
         default=_unknown
     )
     #: The least that answers to a question (`question_of`) counted as input.
@@ -177,7 +177,7 @@ class Attempt:
     #: Tokens of the pictures and of all texts, by the tables, once they were counted.
     forecast: tuple[int, int] | None = None
     #: What was learned of how the model counts, and the least that the question counted as input.
-    calibration: Calibration | None = None
+    calibration: TokenCalibration | None = None
     least_input: int | None = None
     #: The most that the call can cost, in nano-rubles.
     worst_case: int = 0
