@@ -11,15 +11,18 @@ import atexit
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
 import threading
 import traceback
+from contextlib import suppress
+from functools import cache
 from importlib.metadata import entry_points
 from multiprocessing import get_context
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Final, NoReturn
 
 from tests.support.waiting import until
@@ -36,28 +39,26 @@ request = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
 socket.send_fds(server, [request], [0, 1, 2])
 sys.exit(int(server.recv(16) or 255))
 """
-#: Holds the program; removed at the end.
-_FOLDERS: Final[list[TemporaryDirectory[str]]] = []
 
 
+@cache
 def warm_visionq() -> Path:
     """Return the path of the program; the first call starts what it forks from."""
-    if _FOLDERS:
-        return Path(_FOLDERS[0].name, "visionq")
-    made = TemporaryDirectory(prefix="visionq-", ignore_cleanup_errors=True)
-    address, program = Path(made.name, "socket"), Path(made.name, "visionq")
+    folder = Path(mkdtemp(prefix="visionq-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    address, program = folder / "socket", folder / "visionq"
     program.write_text(_PROGRAM.format(python=sys.executable, address=str(address)))
     program.chmod(0o755)
     # A daemon ends with the process that started it.
     _CONTEXT.Process(target=_serve, args=(str(address),), daemon=True).start()
     until(address.exists, 120)
-    _FOLDERS.append(made)
     return program
 
 
 def _serve(address: str) -> None:
     for command in entry_points(group="visionq.commands"):
-        command.load()
+        with suppress(ImportError):  # which the command itself will report
+            command.load()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who wait for commands
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
         server.bind(address)
@@ -81,7 +82,7 @@ def _attend(connection: socket.socket) -> NoReturn:
     for file in files:
         os.close(file)
     ended = os.pidfd_open(command)
-    if ended not in select.select([connection, ended], [], [])[0]:
+    if ended not in select.select([connection.fileno(), ended], [], [])[0]:
         os.kill(command, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(command, 0)[1])
     try:

@@ -75,6 +75,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
     for name in ("receipt.schema.json", "card.json"):
         (folder / name).write_text(json.dumps(schema))
+    drawn = {"images": [], "annotations": [], "categories": []}
+    (folder / "people.json").write_text(json.dumps(drawn))
     for name in ("question.txt", "prompt.txt"):
         (folder / name).write_text("What is it?")
     (folder / "page.txt").write_text("Model\tInput, ₽\tOutput, ₽\ngpt-4o-mini\t40\t160\n", "utf-8")
