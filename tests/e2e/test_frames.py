@@ -45,7 +45,7 @@ def _folder(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     """A folder with six pictures, and a process that finds the fleet."""
     for name, value in fleet.environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(child_process, "_COMMAND", (str(warm_visionq()),))
+    monkeypatch.setattr(child_process, "_COMMAND", (warm_visionq(),))
     monkeypatch.chdir(tmp_path)
     for number in range(6):
         (tmp_path / f"{number}.png").write_bytes(picture(number))

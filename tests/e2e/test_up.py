@@ -198,7 +198,7 @@ def test_data_dir_is_not_shared(up: Up) -> None:
     """A second stack on the same data is refused with one line."""
     data = next(Path(member.cwd()) for member in up.family() if member.pid == up.pid("redis"))
     done = subprocess.run(  # our own command
-        [warm_visionq(), "up", "--json", "--data-dir", data],
+        [warm_visionq(), "up", "--json", "--data-dir", str(data)],
         env=up.environment,
         capture_output=True,
         text=True,
@@ -254,7 +254,7 @@ def test_kinds_do_not_mix(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "answers").write_text("simulated\n")
     done = subprocess.run(  # our own command
-        [warm_visionq(), "up", "--data-dir", tmp_path / "data"],
+        [warm_visionq(), "up", "--data-dir", str(tmp_path / "data")],
         env=environment_in(tmp_path, PROXYAPI_API_KEY=KEY),
         capture_output=True,
         text=True,

@@ -172,7 +172,7 @@ def test_a_producer_may_ask_for_the_price(users: Users, tmp_path: Path) -> None:
     """`visionq quote` works as the producer's user, without what that user may not see."""
     load_missing(users.admin)
     (tmp_path / "a.png").write_bytes(picture(1))
-    command = [warm_visionq(), "quote", tmp_path / "a.png", "--json", "-p", "Что?"]
+    command = [warm_visionq(), "quote", str(tmp_path / "a.png"), "--json", "-p", "Что?"]
     environment = {**os.environ, "VISIONQ_REDIS_URL": users.producer}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr

@@ -42,7 +42,7 @@ sys.exit(int(server.recv(16) or 255))
 
 
 @cache
-def warm_visionq() -> Path:
+def warm_visionq() -> str:
     """Return the path of the program; the first call starts what it forks from."""
     folder = Path(mkdtemp(prefix="visionq-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -52,7 +52,7 @@ def warm_visionq() -> Path:
     # A daemon ends with the process that started it.
     _CONTEXT.Process(target=_serve, args=(str(address),), daemon=True).start()
     until(address.exists, 120)
-    return program
+    return str(program)
 
 
 def _serve(address: str) -> None:
