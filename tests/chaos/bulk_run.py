@@ -107,7 +107,7 @@ def command(folder: Path, out: Path, *options: str) -> list[str]:
 
 
 def arguments(folder: Path, out: Path, *options: str) -> list[str]:
-    """Return what a run of these pictures is told."""
+    """Return the arguments of a run about these pictures."""
     return ["run", str(folder / "pictures"), "-p", PROMPT, "-o", str(out), "--yes", *options]
 
 

@@ -70,6 +70,6 @@ def test_refusals_at_any_rate(driver: LedgerDriver) -> None:
     fleet = RateLimitFleet(driver, provider, slots=16)
     fleet.run(0.3)  # the rate is learned while little is asked
     provider.refused = 0.08
-    fleet.run(240)
-    rate, _ = fleet.figures(120, 240)
+    fleet.run(400)
+    rate, _ = fleet.figures(200, 400)
     assert rate > 0.7 * 16 * 60
