@@ -158,12 +158,12 @@ async def test_over_http(fleet: Fleet, root: Path) -> None:
     )
     address = f"http://127.0.0.1:{port}/mcp"
     try:
-        await asyncio.to_thread(until, lambda: _answers(address), 30)
+        await asyncio.to_thread(until, lambda: _answers(address), 60)
         assert httpx2.post(address, json={}).status_code == 401
         assert token.stat().st_mode & 0o777 == 0o600
         headers = {"Authorization": f"Bearer {token.read_text().strip()}"}
         async with (
-            httpx2.AsyncClient(headers=headers) as http,
+            httpx2.AsyncClient(headers=headers, timeout=60) as http,
             Client(streamable_http_client(address, http_client=http)) as client,
         ):
             quoted = await call(client, "quote", source=".", recipe="alt-text")

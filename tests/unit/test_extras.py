@@ -70,9 +70,9 @@ def test_extras_bring_what_is_imported(part: str) -> None:
 
 
 def test_all_leaves_out_what_developing_needs_and_no_more() -> None:
-    """`all` brings every extra but those for developers, and for those who choose a licence."""
+    """`all` brings every extra but those for developers, for a licence, or for agents."""
     extras = set(metadata("visionq").get_all("Provides-Extra", []))
-    wanted = extras - {"all", "bench", "build", "dev", "heic", "testing"}
+    wanted = extras - {"all", "bench", "build", "dev", "heic", "mcp", "testing"}
     of_all = {one.name for one in directly("all")}
     assert of_all == {one.name for extra in wanted for one in directly(extra)}
 
