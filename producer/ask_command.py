@@ -26,6 +26,7 @@ from visionq.cli.provider_account import find_provider, get_model_list, provider
 from visionq.cli.shared import errors_as_json, json_option, print_json
 from visionq.contract import JobView, State
 from visionq.errors import JobFailed, QueueUnavailable, VisionqError, WaitTimeout
+from visionq.model_migrations import read_migrations
 from visionq.names import QUEUE_INTERACTIVE
 from visionq.pricing.vision import load_rules
 from visionq.redis_connection import as_queue_unavailable, connect
@@ -95,7 +96,11 @@ def _ask(fields: dict[str, Any], settings: Settings, *, as_json: bool) -> None:
         Client(settings, stack.redis_url) as client,
         connect(stack.redis_url, "visionq-ask") as redis,
     ):
-        model = fields.get("model") or settings.default_model
+        with as_queue_unavailable():
+            migrations = read_migrations(redis)
+        model = migrations.model_of(
+            fields.get("model"), fields.get("tenant"), settings.default_model
+        )
         with as_queue_unavailable():
             warnings = _warnings(model, redis, stack, settings)
         for warning in warnings:

@@ -6,6 +6,7 @@ import base64
 from typing import Final
 
 from producer.thumbnails import thumbnail
+from visionq.submission import is_data_url
 
 #: Pixels of the longer side of a picture.
 _SIDE: Final = 256
@@ -29,7 +30,7 @@ POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 def picture_of(image: str) -> str:
     """Return a small local picture as HTML; empty where it can't be made."""
-    if "://" in image or image.startswith("data:"):
+    if "://" in image and not is_data_url(image):
         return ""
     small = thumbnail(image, _SIDE, "WEBP")
     if small is None:

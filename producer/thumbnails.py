@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from visionq.errors import InvalidJob
+from visionq.submission import decode_data_url, is_data_url
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,7 +26,7 @@ def can_make_thumbnails() -> bool:
 
 
 def small_copy(image: str | Path, side: int) -> Image.Image | None:
-    """Return a local picture scaled into `side` pixels, upright, in RGB and on white.
+    """Return a file or data URL within `side` pixels, upright, on white.
 
     None: that can't be done.
     """
@@ -31,7 +35,10 @@ def small_copy(image: str | Path, side: int) -> Image.Image | None:
     from PIL import Image, ImageOps  # noqa: PLC0415  # optional
 
     try:
-        with Image.open(Path(image), formats=_FORMATS) as opened:
+        source: Path | io.BytesIO = Path(image)
+        if is_data_url(image):
+            source = io.BytesIO(decode_data_url(str(image), 0, sys.maxsize))
+        with Image.open(source, formats=_FORMATS) as opened:
             if opened.width * opened.height > _MOST_PIXELS:
                 return None
             opened.draft("RGB", (side, side))
@@ -43,7 +50,7 @@ def small_copy(image: str | Path, side: int) -> Image.Image | None:
             paper = Image.new("RGB", clear.size, "white")
             paper.paste(clear, mask=clear.getchannel("A"))
             return paper
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (InvalidJob, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
 
 

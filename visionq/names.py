@@ -88,6 +88,10 @@ HOLDS: Final = PREFIX + "holds"
 HOLD_ENDS: Final = PREFIX + "hold-ends"
 #: HASH `operator:MODEL` or `environment:MODEL` (`*` for all) → its limits, as JSON.
 LIMITS: Final = PREFIX + "limits"
+#: HASH `tenant:MODEL` (`*` for all tenants) → which model is asked in its place, as JSON.
+MODEL_MIGRATIONS: Final = PREFIX + "model-migrations"
+#: LIST of what was migrated and undone, as JSON, the latest first; bounded.
+MODEL_CHANGES: Final = PREFIX + "model-changes"
 #: ZSET content key that has followers to wake → since when (ms).
 WAKING: Final = PREFIX + "waking"
 #: ZSET job id → the version of its document, for jobs newer than the worker that met them.

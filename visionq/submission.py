@@ -16,6 +16,7 @@ from visionq.contract.base import BatchName
 from visionq.contract.job import MOST_OUTPUT_TOKENS
 from visionq.contract.owned import with_own_fields
 from visionq.errors import EmptyFile, InvalidJob, TooLarge
+from visionq.model_migrations import NO_MIGRATIONS
 from visionq.needed_by import moment_needed
 from visionq.pricing.model_options import check_model_options, load_option_table
 from visionq.pricing.prices import ORDINARY_TIERS, check_tier, load_prices
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from visionq.contract import Cascade
+    from visionq.model_migrations import ModelMigrations
     from visionq.pricing.model_options import OptionTable
     from visionq.providers import ProviderProfile
     from visionq.settings import Settings
@@ -48,8 +50,12 @@ NO_TIME_IN_BATCH: Final = (
 _BATCH_NAME: Final[TypeAdapter[str]] = TypeAdapter(BatchName)
 
 
-def prepare(fields: Mapping[str, Any], settings: Settings) -> JobDocument:
+def prepare(
+    fields: Mapping[str, Any], settings: Settings, migrations: ModelMigrations = NO_MIGRATIONS
+) -> JobDocument:
     """Return the job with defaults from the settings: model, effort, longest answer.
+
+    `migrations` are those in force; without them the model is asked that the job names.
 
     Raises:
         InvalidJob: a field is wrong, or the model does not take it; the message names the first.
@@ -57,7 +63,9 @@ def prepare(fields: Mapping[str, Any], settings: Settings) -> JobDocument:
     """
     table = load_option_table(settings.options_file)
     table.check_default_effort(settings.default_effort)
-    job = _with_defaults(_storable(parse_job(_with_moment(fields))), table, settings)
+    job = _storable(parse_job(_with_moment(fields)))
+    model = migrations.model_of(job.model, job.tenant, settings.default_model)
+    job = _with_defaults(job, model, table, settings)
     check_model_options(job, table)
     check_prompt_cache(job, table)
     if job.further_models:
@@ -80,7 +88,7 @@ def asked_of(
 ) -> JobDocument:
     """Return the job as it is asked of another model, with that model's defaults."""
     unset = dict.fromkeys(defaulted & {"effort", "max_output_tokens"})
-    return _with_defaults(job.model_copy(update={**unset, "model": model}), table, settings)
+    return _with_defaults(job.model_copy(update=unset), model, table, settings)
 
 
 def check_further_models(
@@ -167,8 +175,9 @@ def _with_moment(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**fields, "by": moment_needed(fields["by"], datetime.now(UTC))}
 
 
-def _with_defaults(job: JobDocument, table: OptionTable, settings: Settings) -> JobDocument:
-    model = job.model or settings.default_model
+def _with_defaults(
+    job: JobDocument, model: str, table: OptionTable, settings: Settings
+) -> JobDocument:
     effort = job.effort or table.effort_of(model, settings.default_effort)
     limit = job.max_output_tokens
     if limit is None:
@@ -190,6 +199,12 @@ def check_batch_name(name: str, field: str) -> None:
             f"{field}: {ascii(name)[:80]} is not a batch's name:"
             " 1 to 128 visible ASCII characters, without * ? [ ] \\"
         ) from None
+
+
+def migrated(fields: Mapping[str, Any], job: JobDocument) -> str | None:
+    """Return the model that the caller named, where the job asks another in its place."""
+    named = fields.get("model")
+    return str(named) if named is not None and named != job.model else None
 
 
 def defaulted(fields: Mapping[str, Any]) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from pydantic import BaseModel
 from visionq.contract import ErrorDocument, ImageReport, JobView, ResultDocument, State
 from visionq.errors import BY_CODE, Cancelled, JobFailed, QueueUnavailable, VisionqError
 from visionq.ledger import Book, Conflict, Submitted
+from visionq.model_migrations import NO_MIGRATIONS
 from visionq.sdk.operations import AsyncOperations, BlockingOperations
 from visionq.sdk.results import not_found
 from visionq.sdk.submitting import draft
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from visionq.contract import JobDocument
     from visionq.ledger import BudgetScope, NewJob
+    from visionq.model_migrations import ModelMigrations
     from visionq.sans_io import Steps
     from visionq.sdk.job_handles import AsyncJob, Job
     from visionq.sdk.typed import End
@@ -336,6 +338,11 @@ class _BlockingOperations(BlockingOperations):
         blobs: Any = _Blobs()
         self.redis, self.ledger, self.blobs = nothing, ledger, blobs
 
+    def _migrations(self) -> Steps[ModelMigrations]:
+        """Return none: canned answers are those of any model."""
+        yield from ()
+        return NO_MIGRATIONS
+
     def close(self) -> None:
         """Close nothing."""
 
@@ -366,6 +373,11 @@ class _AsyncOperations(AsyncOperations):
         blobs: Any = _Awaited(_Blobs())
         self.ledger, self.blobs = ledger, blobs
 
+    def _migrations(self) -> Steps[ModelMigrations]:
+        """Return none: canned answers are those of any model."""
+        yield from ()
+        return NO_MIGRATIONS
+
     async def aclose(self) -> None:
         """Close nothing."""
 
@@ -384,8 +396,8 @@ class _AsyncOperations(AsyncOperations):
         if unfinished := list(ends.values()).count(None):
             raise _never(unfinished, seconds)
 
-    async def _draft(self, fields: Mapping[str, Any]) -> Any:  # noqa: ANN401  # as its parent's parent has it
-        return draft(fields, self._settings, str(uuid.uuid4()))
+    async def _draft(self, fields: Mapping[str, Any], migrations: ModelMigrations) -> Any:  # noqa: ANN401  # as its parent's parent has it
+        return draft(fields, self._settings, str(uuid.uuid4()), migrations)
 
     def _jobs_out(self) -> Any:  # noqa: ANN401  # likewise
         return _Awaited(_JobsOut(self._answers))

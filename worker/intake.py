@@ -22,7 +22,8 @@ from visionq.errors import (
     QuotaExceeded,
 )
 from visionq.ledger import BlobsMissing, Conflict, LedgerFull, NewJob, OverQuota
-from visionq.submission import defaulted, extract_data_urls, prepare
+from visionq.model_migrations import NO_MIGRATIONS
+from visionq.submission import defaulted, extract_data_urls, migrated, prepare
 from worker.redis_retry import retry_until_redis_returns
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from visionq.blobs import BlobStore
     from visionq.ledger import Ledger
+    from visionq.model_migrations import ModelMigrations
     from visionq.settings import Settings
 
 #: Field of the message → the option as callers write it, and what to do without it.
@@ -90,6 +92,8 @@ class Intake:
     ledger: Ledger
     blobs: BlobStore
     sleep: Callable[[float], None]
+    #: Returns which models are asked in the place of others.
+    migrations: Callable[[], ModelMigrations] = lambda: NO_MIGRATIONS
 
 
 log = structlog.get_logger(__name__)
@@ -122,11 +126,14 @@ def enter(
     settings = intake.settings
     most = max(settings.max_image_bytes, settings.max_original_bytes)
     fields, contents = extract_data_urls(_merged(arguments, document), most)
+    migrations = retry_until_redis_returns(intake.migrations, intake.sleep, _PATIENCE)
+    asked = prepare(fields, intake.settings, migrations)
     job = NewJob(
         job_id,
-        prepare(fields, intake.settings),
+        asked,
         trace=trace,
         defaulted=defaulted(fields),
+        migrated=migrated(fields, asked),
         canvas=canvas,
     )
     if contents:

@@ -21,6 +21,7 @@ from visionq.detectors import load_detectors
 from visionq.ledger import AsyncLedger, Ledger, Registration, ledger_options
 from visionq.ledger.near_answers import NearAnswers
 from visionq.ledger.usage import CalibrationReader
+from visionq.model_migrations import FreshMigrations
 from visionq.names import HINT_QUEUES, QUEUE_BATCH
 from visionq.pricing.batch_lane import load_batch_table
 from visionq.pricing.model_options import load_option_table
@@ -167,7 +168,13 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     loop = EventLoop(slots + _SPARE_THREADS)
     progress = Progress(leases, slots, silence=lambda: loop.silence)
     dependencies, probes = _dependencies(settings, ledger, registration.key), make_client(settings)
-    intake = Intake(settings, ledger, open_blobs(settings, redis), time.sleep)
+    intake = Intake(
+        settings,
+        ledger,
+        open_blobs(settings, redis),
+        time.sleep,
+        partial(FreshMigrations().read, redis),
+    )
     limits = EnvironmentLimits(ledger, settings.limits or {})
     scripts = Scripts(redis)
     leadership = Leadership(redis, registration.key)

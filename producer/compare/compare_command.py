@@ -14,7 +14,7 @@ from producer.job_options import job_options, prompt_options, take_question
 from producer.run.run_progress import Terminal
 from producer.sources.opening import source_options, take_source_options
 from visionq.cli.filters import POSITIVE_AMOUNT
-from visionq.cli.shared import FILE, Parsed, errors_as_json, json_option
+from visionq.cli.shared import FILE, Parsed, errors_as_json, found_migrations, json_option
 from visionq.settings import load_settings
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from producer.compare.answer_fields import FieldRule
+    from visionq.settings import Settings
 
 
 @click.command()
@@ -78,7 +79,7 @@ def compare(
     from producer.compare.comparing import compare as work  # noqa: PLC0415  # nothing for --help
 
     with errors_as_json(as_json):
-        settings = load_settings()
+        settings = with_migrated_default(load_settings(), options.get("tenant"))
         described = take_source_options(options)
         plan = make_comparison_plan(
             source,
@@ -100,3 +101,12 @@ def compare(
             stdin=sys.stdin.buffer,
         )
         return work(plan, settings, Terminal(yes=yes, as_json=as_json))
+
+
+def with_migrated_default(settings: Settings, tenant: str | None) -> Settings:
+    """Return settings whose default model is the one that jobs without a model ask now.
+
+    What a variant names is asked as named, migrated or not.
+    """
+    default = found_migrations(settings).model_of(None, tenant, settings.default_model)
+    return settings.model_copy(update={"default_model": default})

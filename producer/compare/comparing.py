@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from producer.compare.comparison_document import VariantComparison
 from producer.compare.comparison_page import page_of
+from producer.compare.comparison_plan import known_row
 from producer.compare.comparison_rendering import say_comparison
 from producer.compare.judging import judge_outcomes, judge_question, rows_to_judge, rows_to_quote
 from producer.compare.limits_of_samples import limits_of
@@ -71,6 +72,33 @@ def compare(plan: ComparisonPlan, settings: Settings, terminal: Terminal) -> int
         column=options.stratify,
         golden=golden,
     )
+    ended = ask_and_compare(plan, drawn, settings, terminal)
+    if isinstance(ended, int):
+        return ended
+    if terminal.as_json:
+        print_json(ended.found.to_public())
+    else:
+        say_comparison(ended.found, ended.rows)
+    return EXIT_OK
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What was found, and the rows with all answers to them."""
+
+    found: VariantComparison
+    rows: list[ComparedRow]
+
+
+def ask_and_compare(
+    plan: ComparisonPlan, drawn: Drawn, settings: Settings, terminal: Terminal
+) -> Compared | int:
+    """Quote, ask, compare and write; return an exit code if it stops.
+
+    Raises:
+        as `compare`.
+    """
+    options = plan.options
     with ExitStack() as exits:
         comparing = _Comparing(plan, drawn, settings, terminal, exits)
         if not comparing.agreed():
@@ -82,11 +110,7 @@ def compare(plan: ComparisonPlan, settings: Settings, terminal: Terminal) -> int
         found, rows = comparing.compared()
         _write(options.out, "".join(f"{row.model_dump_json()}\n" for row in rows))
         _write(options.page, page_of(found, rows, drawn.source.held))
-    if terminal.as_json:
-        print_json(found.to_public())
-    else:
-        say_comparison(found, rows)
-    return EXIT_OK
+    return Compared(found, rows)
 
 
 @dataclass
@@ -124,7 +148,15 @@ class _Comparing:
         name = f"{one.model.replace('/', '-')}-{one.digest}.jsonl"
         title = f"{one.letter}: {one.name}"
         rows = one.rows(self.drawn.source.held)
-        return self._asking(title, one.question, name, self.drawn.source.of(rows))
+        asking = self._asking(title, one.question, name, self.drawn.source.of(rows))
+        known = self.plan.known.get(one.letter, {})
+        missing = [
+            row for row in rows if row.id in known and asking.record.index.get(row.id) is None
+        ]
+        if missing:
+            asking.record.begin()
+            asking.record.append([known_row(row, one.question, known[row.id]) for row in missing])
+        return asking
 
     def _opened_judge(self) -> _Asking:
         question = judge_question(self.plan, self.settings, sys.stdin.buffer)

@@ -15,6 +15,8 @@ from producer.compare.golden_set import read_golden
 from producer.compare.variants import make_variants
 from producer.job_options import take_prompt
 from producer.outputs import check_not_input
+from producer.run.run_record import RowAttempt, answered
+from producer.run.selection import inputs_of
 from producer.sources import STDIN, open_source
 from visionq.errors import RecordRefused
 
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
     from producer.compare.answer_fields import FieldRule
     from producer.compare.golden_set import GoldenSet
     from producer.compare.variants import Variant
-    from producer.sources import Source, SourceOptions
+    from producer.run.plan import Question
+    from producer.sources import Row, Source, SourceOptions
+    from visionq.contract import ResultDocument
+    from visionq.ledger import NewJob
     from visionq.settings import Settings
 
 #: How the files that a comparison writes begin.
@@ -61,6 +66,21 @@ class ComparisonOptions:
         return self.out.with_suffix(".answers")
 
 
+@dataclass(frozen=True, slots=True)
+class KnownAnswer:
+    """A job that has ended, and its answer."""
+
+    job: NewJob
+    result: ResultDocument
+
+
+def known_row(row: Row, question: Question, known: KnownAnswer) -> dict[str, Any]:
+    """Return the row of an answer that the ledger has, free of cost."""
+    place = RowAttempt(row.number, row.id, file=row.file, inputs=inputs_of(row, question.prompt))
+    made = answered(place, question, known.job, known.result)
+    return made | {"cached": True, "cost_rub": "0"}
+
+
 @dataclass(frozen=True)
 class ComparisonPlan:
     """The variants, the rows to draw from, and how answers are compared."""
@@ -70,6 +90,8 @@ class ComparisonPlan:
     rules: Mapping[str, FieldRule]
     golden: GoldenSet | None
     options: ComparisonOptions
+    #: Letter → id of a row → an answer that the ledger has, which is not asked for again.
+    known: Mapping[str, Mapping[str, KnownAnswer]] = field(default_factory=dict)
 
     @cached_property
     def run(self) -> str:
@@ -102,7 +124,8 @@ def make_comparison_plan(
     """
     if len(given) < (1 if options.golden else 2):
         raise click.UsageError("give two variants or more, or one and a golden set (--golden)")
-    _check_out(spec, options, asked)
+    inputs = (Path(spec) if spec != STDIN else None, options.golden, asked.get("prompt_file"))
+    check_out(options, inputs)
     if spec == STDIN and asked.get("prompt") == STDIN:
         raise click.UsageError("both SOURCE and the prompt from stdin: give --prompt-file")
     if asked.get("prompt") == STDIN:  # read once, for all variants
@@ -121,10 +144,14 @@ def make_comparison_plan(
     return plan
 
 
-def _check_out(spec: str, options: ComparisonOptions, asked: Mapping[str, Any]) -> None:
+def check_out(options: ComparisonOptions, inputs: Sequence[Path | None] = ()) -> None:
+    """Check that OUT and its page can be written, and are none of the inputs.
+
+    Raises:
+        RecordRefused: the message says why.
+    """
     if options.out.suffix.lower() != _SUFFIX:
         raise RecordRefused(f"{options.out}: OUT ends in {_SUFFIX}; its page is written beside it")
-    inputs = (Path(spec) if spec != STDIN else None, options.golden, asked.get("prompt_file"))
     for path, begins in ((options.out, ROWS_BEGIN), (options.page, PAGE_BEGINS)):
         check_not_input(path, inputs)
         head = b""

@@ -21,6 +21,7 @@ from producer.gateway.http_errors import ErrorBody, Problem
 from producer.gateway.request_bodies import Bodies
 from visionq.blobs import open_async_blobs
 from visionq.ledger import AsyncLedger, ledger_options
+from visionq.model_migrations import FreshMigrations
 from visionq.redis_connection import connect, connect_async
 from visionq.sdk.waiting import REPLY, Listener
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from producer.gateway.gateway_settings import GatewaySettings
     from visionq.blobs.protocol import AsyncBlobStore
+    from visionq.model_migrations import ModelMigrations
     from visionq.settings import Settings
 
 T = TypeVar("T")
@@ -74,6 +76,8 @@ class Services:
     #: For the threads of listings.
     reading: BlockingRedis
     gates: GateWatch
+    #: Which models are asked in the place of others; for threads.
+    migrations: Callable[[], ModelMigrations]
 
     @property
     def settings(self) -> Settings:
@@ -120,6 +124,7 @@ async def opened(setup: Setup) -> AsyncIterator[Services]:
             models=KnownModels(reading, setup.settings),
             reading=reading,
             gates=GateWatch(reading),
+            migrations=partial(FreshMigrations().read, reading),
         )
     finally:
         batch_thread.shutdown(cancel_futures=True)

@@ -46,10 +46,10 @@ if TYPE_CHECKING:
 
     from starlette.datastructures import FormData
 
+    from producer.gateway.dependencies import Services
     from producer.gateway.job_service import JobRecord
     from producer.gateway.request_bodies import BodyMemory
     from visionq.sdk.submitting import Draft
-    from visionq.settings import Settings
 
 #: Fields that clients can't set → the reason.
 _RESERVED: Final = {
@@ -80,7 +80,7 @@ def job_schemas() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 async def drafted(
-    room: BodyMemory, own: Mapping[str, Any], settings: Settings, job_id: str
+    room: BodyMemory, own: Mapping[str, Any], services: Services, job_id: str
 ) -> Draft:
     """Return the job in a request; `own` are the fields that the gateway sets.
 
@@ -91,20 +91,24 @@ async def drafted(
     kind = content_type(room.request)
     if kind == "application/json":
         raw = await room.body()
-        return await room.work(_draft_of_json, raw, own, settings, job_id)
+        return await room.work(_draft_of_json, raw, own, services, job_id)
     if kind != "multipart/form-data":
         raise ApiError(415, "unsupported_format", "send application/json or multipart/form-data")
     form = await room.read(room.request.form(max_files=_MOST_PICTURES, max_fields=100))
     try:
-        fields = await _from_form(form, most_bytes({}, settings))
+        fields = await _from_form(form, most_bytes({}, services.settings))
     finally:
         await form.close()
     _check_owner(fields)
-    return await room.work(draft, {**fields, **own}, settings, job_id)
+    return await room.work(_draft_of, {**fields, **own}, services, job_id)
 
 
-def _draft_of_json(raw: bytes, own: Mapping[str, Any], settings: Settings, job_id: str) -> Draft:
-    return draft({**_from_json(raw), **own}, settings, job_id)
+def _draft_of_json(raw: bytes, own: Mapping[str, Any], services: Services, job_id: str) -> Draft:
+    return _draft_of({**_from_json(raw), **own}, services, job_id)
+
+
+def _draft_of(fields: Mapping[str, Any], services: Services, job_id: str) -> Draft:
+    return draft(fields, services.settings, job_id, services.migrations())
 
 
 def check_fields(fields: dict[str, Any]) -> None:
@@ -307,7 +311,7 @@ async def create_job(  # noqa: PLR0917  # FastAPI fills them in
     own = {"tenant": key.tenant, "idempotency_key": idempotency_key}
 
     async def read(room: BodyMemory) -> Draft:
-        return await drafted(room, own, services.settings, f"job_{uuid.uuid4().hex}")
+        return await drafted(room, own, services, f"job_{uuid.uuid4().hex}")
 
     job = await submit_job(services, request, key.tenant, read)
     seconds = _wait_in(prefer)

@@ -92,6 +92,7 @@ def _quote(services: Services, tenant: str, rows: Iterable[Row | BadRow]) -> Quo
             rules=load_rules(settings.vision_file),
             options={"tenant": tenant},
             stored=statistics.stored,
+            migrations=services.migrations(),
         )
         prices = load_prices(settings.prices_file)
         return make_quote(rows, plan, prices, statistics, now=datetime.now(UTC))
@@ -166,7 +167,12 @@ async def count_tokens(request: Request, services: Open, key: Caller) -> Counted
 
 def _count(services: Services, tenant: str, asked: CountRequest) -> int:
     settings = services.settings
-    plan = QuotePlan(settings, load_rules(settings.vision_file), options={"tenant": tenant})
+    plan = QuotePlan(
+        settings,
+        load_rules(settings.vision_file),
+        options={"tenant": tenant},
+        migrations=services.migrations(),
+    )
     census = take_census([row_of(1, "input", fields_of(asked))], plan)
     for refusal in census.examples:
         error = BY_CODE[refusal.code](refusal.message)

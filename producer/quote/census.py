@@ -20,6 +20,7 @@ from visionq.contract import Reuse
 from visionq.crops import check_count, crop_boxes, crops_note
 from visionq.errors import ImageError, InvalidJob
 from visionq.ledger.usage import question_of
+from visionq.model_migrations import NO_MIGRATIONS
 from visionq.pricing.model_options import load_option_table
 from visionq.pricing.vision import (
     forecast_text_tokens,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from producer.quote.near_pairs import NearPair
     from producer.quote.probe import Seen
     from visionq.contract import Api, Detail, JobDocument
+    from visionq.model_migrations import ModelMigrations
     from visionq.pricing.vision import VisionRules
     from visionq.settings import Settings
 
@@ -199,6 +201,8 @@ class QuotePlan:
     stored: Callable[[Sequence[str]], Sequence[bool]] | None = None
     #: Called with every row that can't become a job.
     on_refused: Callable[[RefusedPicture], None] | None = None
+    #: Which models are asked in the place of others.
+    migrations: ModelMigrations = NO_MIGRATIONS
 
 
 def take_census(rows: Iterable[Row | BadRow], plan: QuotePlan) -> Census:
@@ -289,7 +293,7 @@ class _Counting:
         fields = {**job_fields(row, self._plan.prompt, self._plan.options), "priority": "bulk"}
         # The places of the pictures do not matter here.
         fields["images"] = [{"url": "https://example.com"}] * len(row.images)
-        job = prepare(fields, self._plan.settings)
+        job = prepare(fields, self._plan.settings, self._plan.migrations)
         texts = forecast_texts(job.prompt, job.instructions, job.answer_schema)
         prefix = prefix_of(job, self._plan.settings.prompt_cache)
         made = _Asked(job, cache_key(job, ()), question_of(job), texts, prefix)

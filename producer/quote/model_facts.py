@@ -10,6 +10,7 @@ from redis.exceptions import NoPermissionError
 from visionq.ledger.overview import overview
 from visionq.ledger.provider_batches import read_all_support
 from visionq.ledger.usage import kind_of, read_calibrations, read_cost_ratios, read_outputs
+from visionq.model_migrations import NO_MIGRATIONS, read_migrations
 from visionq.names import ANSWER, USAGE
 from visionq.pricing.flex import FLEX
 from visionq.pricing.model_list import ListedModels, read_model_list, unlisted_warning
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from visionq.contract import JobDocument
     from visionq.ledger.provider_batches import BatchSupport
     from visionq.ledger.usage import Output, TokenCalibration
+    from visionq.model_migrations import ModelMigrations
     from visionq.pricing.vision import VisionRules
 
 T = TypeVar("T")
@@ -58,6 +60,10 @@ class LearnedStatistics:
     redis: Redis | None = None
     #: Asks the provider itself if no worker has.
     ask_for_models: Callable[[], ListedModels | None] | None = None
+
+    def migrations(self) -> ModelMigrations:
+        """Return which models are asked in the place of others."""
+        return read_migrations(self.redis) if self.redis is not None else NO_MIGRATIONS
 
     def calibrations(self, kinds: Sequence[str]) -> Mapping[str, TokenCalibration | None]:
         """Return the calibration of each kind (`kind_of`)."""

@@ -164,6 +164,7 @@ def quote(
                 options=fields,
                 stored=statistics.stored if looks_up and statistics.redis is not None else None,
                 on_refused=on_refused,
+                migrations=statistics.migrations(),
             )
             prices = load_prices(settings.prices_file)
             made = make_quote(source.rows(), plan, prices, statistics, now=datetime.now(UTC))

@@ -20,6 +20,7 @@ from producer.run.table import JSONL, TableForm, check_kind, record_path
 from producer.run.waste import USUAL_SHARE
 from producer.sources import STDIN, open_source, take_row_pictures
 from visionq.contract import Lane, Priority
+from visionq.model_migrations import NO_MIGRATIONS
 from visionq.pricing.prices import load_prices
 from visionq.sdk.submitting import Draft, draft, most_bytes
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from producer.prompts import Prompt
     from producer.sources import Row, Source, SourceOptions
     from visionq.contract import JobDocument
+    from visionq.model_migrations import ModelMigrations
     from visionq.settings import Settings
 
 #: Options that, with the prompt, identify the question; a record has answers to one question.
@@ -49,6 +51,8 @@ class Question:
     options: Mapping[str, Any] = field(default_factory=dict)
     #: The fingerprint of a source whose rows bring their own prompts.
     source: str = ""
+    #: Which models are asked in the place of others, in rows that name one.
+    migrations: ModelMigrations = NO_MIGRATIONS
 
     @cached_property
     def fingerprint(self) -> str:
@@ -71,7 +75,7 @@ class Question:
         fields = job_fields(row, self.prompt, self.options)
         fields["images"] = take_row_pictures(row.images, most_bytes(fields, settings))
         fields |= {"priority": Priority.BULK.value, "batch_id": run}
-        drafted = draft(fields, settings, "-")
+        drafted = draft(fields, settings, "-", self.migrations)
         job_id = _job_id(run, row.id, attempt, drafted.job.document)
         return replace(drafted, job=replace(drafted.job, id=job_id))
 
@@ -153,6 +157,7 @@ def make_plan(
     asked: Mapping[str, Any],
     settings: Settings,
     stdin: BinaryIO,
+    migrations: ModelMigrations = NO_MIGRATIONS,
 ) -> RunPlan:
     """Open the source and prepare the question from its options, `asked`.
 
@@ -173,11 +178,15 @@ def make_plan(
         raise click.UsageError("both SOURCE and the prompt from stdin: give --prompt-file")
     source = open_source(spec, options=source_options, stdin=stdin)
     _check_columns(options.form.columns or (), source)
-    return RunPlan(source, make_question(source, asked, settings, stdin), options)
+    return RunPlan(source, make_question(source, asked, settings, stdin, migrations), options)
 
 
 def make_question(
-    source: Source, asked: Mapping[str, Any], settings: Settings, stdin: BinaryIO
+    source: Source,
+    asked: Mapping[str, Any],
+    settings: Settings,
+    stdin: BinaryIO,
+    migrations: ModelMigrations = NO_MIGRATIONS,
 ) -> Question:
     """Return the question of a command's options: `prompt`, `prompt_file` and fields of jobs.
 
@@ -191,12 +200,14 @@ def make_question(
     schema = options.pop("schema", None)
     if schema is not None:
         options["answer_schema"] = take_schema(schema)
-    options.setdefault("model", settings.default_model)
+    model, tenant = options.get("model"), options.get("tenant")
+    options["model"] = migrations.model_of(model, tenant, settings.default_model)
     check_options(options, settings)
     _check_price(options["model"], settings)
     given = any(one is not None for one in (text, file, recipe))
     prompt = prompt_for(source, take_prompt(text, file, stdin, recipe) if given else None)
-    return Question(prompt, options, "" if prompt else source.fingerprint())
+    fingerprint = "" if prompt else source.fingerprint()
+    return Question(prompt, options, fingerprint, migrations)
 
 
 def _check_columns(wanted: Iterable[str], source: Source) -> None:

@@ -70,6 +70,7 @@ def quote_rows(rows: Iterable[Row | BadRow], question: Question, settings: Setti
             prompt=question.prompt,
             options=options,
             stored=statistics.stored if looks_up else None,
+            migrations=question.migrations,
         )
         prices = load_prices(settings.prices_file)
         return make_quote(rows, quote_plan, prices, statistics, now=datetime.now(UTC))

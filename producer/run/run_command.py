@@ -18,7 +18,7 @@ from producer.sources import STDIN
 from producer.sources.files import folder_of
 from producer.sources.opening import source_options, take_source_options
 from visionq.cli.filters import POSITIVE_AMOUNT
-from visionq.cli.shared import FILE, errors_as_json, json_option
+from visionq.cli.shared import FILE, errors_as_json, found_migrations, json_option
 from visionq.settings import load_settings
 
 if TYPE_CHECKING:
@@ -147,6 +147,10 @@ def run(
             asked=asked,
             settings=settings,
             stdin=sys.stdin.buffer,
+            migrations=found_migrations(settings),
         )
         given = click.get_current_context().meta[_GIVEN] if detach else None
-        return work(plan, settings, Terminal(yes=yes, as_json=as_json), given and again(given))
+        terminal, model = Terminal(yes=yes, as_json=as_json), plan.question.options["model"]
+        if model != (named := asked.get("model") or settings.default_model):
+            terminal.say(f"model: {named} is migrated to {model} (`visionq models show`)")
+        return work(plan, settings, terminal, given and again(given))

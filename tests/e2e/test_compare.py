@@ -15,6 +15,9 @@ from tests.support.fleet import running_fleet
 from tests.support.pictures import picture
 from visionq.devstack.simulator.seen_pictures import look
 from visionq.devstack.simulator.truths import truth_of
+from visionq.ledger.views import job_document
+from visionq.names import BLOB
+from visionq.sdk import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,3 +142,45 @@ def test_the_example_of_the_documentation(fleet: Fleet, folder: Path) -> None:
     for said in ("strong", "price", "20 pictures:", "compare.html"):
         assert said in done.stdout
     assert len((folder / "compare.jsonl").read_text().splitlines()) == 20
+
+
+def test_the_example_of_a_migration(fleet: Fleet, folder: Path) -> None:
+    """It pays for the new model alone, moves jobs without a model there, and can be undone."""
+    block = next(one for one in PAGE if "visionq models migrate" in one.text)
+    migrate, undo = map(visionq_arguments, shell_lines(block))
+    assert migrate is not None
+    assert undo is not None
+    schema = json.loads(CARD)
+    asked = [
+        {"prompt": f"What is sold by {number}?", "images": [path], "answer_schema": schema}
+        for number, path in enumerate(sorted((folder / "photos").iterdir())[:24])
+    ]
+    jobs = list(fleet.client.submit_many(asked))
+    for job in jobs:
+        fleet.client.wait(job, 30)
+    gone = job_document(fleet.redis, jobs[0].id)
+    assert gone is not None
+    fleet.redis.delete(BLOB + gone.blobs[0])
+    before = fleet.simulator.bill()
+    done = fleet.visionq(*migrate, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["questions"] == {"found": 24, "available": 23, "gone": 1}
+    assert found["migrated"] is True
+    after = fleet.simulator.bill()
+    assert after["billed"] - before["billed"] == 20
+    comparison = found["comparison"]
+    paid = Decimal(after["rub"]) - Decimal(before["rub"])
+    assert Decimal(comparison["spent_rub"]) == paid
+    old, new = comparison["variants"]
+    assert (old["model"], old["cached"], new["model"]) == ("gpt-6-luna", 20, "gpt-6.1-terra")
+    assert {one["field"] for one in comparison["pairs"][0]["fields"]} == set(schema["properties"])
+    assert "ends" not in {one["before"] for one in found["changes"]}
+    assert (folder / "migrate-gpt-6-luna-gpt-6.1-terra.html").read_text().count("<img")
+    with Client(redis_url=fleet.server.url) as client:
+        moved = job_document(fleet.redis, client.submit(**asked[1]).id)
+    assert moved is not None
+    assert moved.model == "gpt-6.1-terra"
+    assert fleet.visionq(*undo).returncode == 0
+    shown = fleet.read("models", "show")
+    assert (shown["asked"], len(shown["changes"])) == ("gpt-6-luna", 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,6 @@ from urllib.request import urlopen
 import pytest
 
 from tests.support.waiting import until
-from tests.support.warm_processes import WarmProcess
 from visionq.devstack.children import answers
 from visionq.devstack.ports import free_port
 
@@ -34,7 +34,9 @@ needs_prometheus = pytest.mark.skipif(
 @contextmanager
 def running_exporter(fleet: Fleet, log: Path) -> Iterator[str]:
     port = free_port()
-    process = WarmProcess(["exporter", "--port", str(port)], fleet.environment(), log)
+    command = [sys.executable, "-m", "visionq.cli", "exporter", "--port", str(port)]
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, env=fleet.environment(), stdout=file, stderr=file)
     try:
         until(lambda: answers(port, "/healthz"), 30, "the exporter")
         yield f"127.0.0.1:{port}"

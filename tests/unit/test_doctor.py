@@ -263,7 +263,7 @@ def test_the_end_of_the_model(day: str, level: Level) -> None:
     """A model is warned of before its end, and a problem from then on."""
     found = tables(day, default_model="gpt-4o-mini")["model.end"]
     assert found.level is level
-    named = "--variant model=gpt-4o-mini --variant model=gpt-6-luna"
+    named = "visionq models migrate gpt-4o-mini gpt-6-luna"
     assert (named in (found.advice or "")) == (level is not Level.OK)
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from visionq.ledger import Ledger
+    from visionq.model_migrations import ModelMigrations
     from visionq.settings import Settings
 
 EXIT_OK: Final = 0
@@ -187,6 +188,21 @@ def open_ledger() -> Iterator[Ledger]:
         as_queue_unavailable(),
     ):
         yield Ledger(redis, ledger_options(settings))
+
+
+def found_migrations(settings: Settings) -> ModelMigrations:
+    """Return the model migrations of the stack that is there; a temporary one has none.
+
+    Raises:
+        QueueUnavailable: its Redis can't be reached.
+    """
+    from visionq.model_migrations import NO_MIGRATIONS, read_migrations  # noqa: PLC0415  # as above
+    from visionq.redis_connection import as_queue_unavailable, connect  # noqa: PLC0415  # as above
+
+    if settings.redis_url is None and read_record() is None:
+        return NO_MIGRATIONS
+    with connect(find_redis_url(settings), "visionq-cli") as redis, as_queue_unavailable():
+        return read_migrations(redis)
 
 
 def find_redis_url(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from visionq.model_migrations import ModelMigrations
     from visionq.settings import Settings
 
     Schema = type[BaseModel] | dict[str, Any] | None
@@ -215,7 +216,11 @@ class _FrameQuestion:
 
     def record_in(self, cache: Path) -> Path:
         """Return the path of the record of this question."""
-        shape = {"model": self._settings.default_model, **self.options}
+        named, tenant = self.options.get("model"), self.options.get("tenant")
+        model = _found_migrations(self._settings).model_of(
+            named, tenant, self._settings.default_model
+        )
+        shape = {**self.options, "model": model}
         shaping = _as_arguments({name: shape.get(name) for name in _SHAPING})
         asked = [self.prompt.strip(), self.schema, shaping]
         text = json.dumps(asked, ensure_ascii=False, sort_keys=True)
@@ -260,6 +265,12 @@ def _amount(given: Decimal | float | str) -> Decimal:
     if not amount.is_finite() or amount <= 0:
         raise InvalidJob(f"max_rub: give a number of rubles above 0, not {given!r}")
     return amount
+
+
+def _found_migrations(settings: Settings) -> ModelMigrations:
+    from visionq.cli.shared import found_migrations  # noqa: PLC0415  # only where there is work
+
+    return found_migrations(settings)
 
 
 def _simulates(settings: Settings) -> bool:

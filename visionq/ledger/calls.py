@@ -153,10 +153,11 @@ def _asked(job: NewJob) -> str:
 
     A repeated submission is the same although the operator's defaults have changed meanwhile.
     """
-    if not job.defaulted and job.document.by is None:
+    if not job.defaulted and not job.migrated and job.document.by is None:
         return ""
     # When it is needed makes it no other: a duration is another moment each time.
-    asked = job.document.model_copy(update=dict.fromkeys((*job.defaulted, "by")))
+    own = dict.fromkeys((*job.defaulted, "by")) | ({"model": job.migrated} if job.migrated else {})
+    asked = job.document.model_copy(update=own)
     return hashlib.sha256(asked.to_compact_json().encode()).hexdigest()[:32]
 
 

@@ -31,6 +31,8 @@ class NewJob:
     trace: str = ""
     #: Fields of the document that the operator's defaults filled in, not the caller.
     defaulted: tuple[str, ...] = ()
+    #: The model that the caller named, where the operator has migrated it to another.
+    migrated: str | None = None
     #: What Celery is to send when the job ends, as JSON.
     canvas: str = ""
 

@@ -14,7 +14,8 @@ from visionq.ledger import AsyncLedger, Ledger, Period, ledger_options
 from visionq.ledger.gates import ask_for_gate
 from visionq.ledger.provider_batches import BATCH_FIELDS, batch_view
 from visionq.ledger.views import ask_for_view, batches_of, behind, read_view, with_batch
-from visionq.names import PROVIDER_BATCH
+from visionq.model_migrations import FreshMigrations
+from visionq.names import MODEL_MIGRATIONS, PROVIDER_BATCH
 from visionq.redis_connection import as_queue_unavailable, connect, connect_async
 from visionq.sans_io import Item
 from visionq.sdk.budget_arguments import cleared, limits_of
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from visionq.blobs import AsyncBlobStore, BlobStore
     from visionq.contract import JobView
     from visionq.ledger import Book, BudgetScope, Submission
+    from visionq.model_migrations import ModelMigrations
     from visionq.sans_io import Steps
     from visionq.sdk.async_client import AsyncClient
     from visionq.sdk.budget_arguments import Rubles
@@ -69,13 +71,14 @@ _SLACK: Final = 4
 class Operations(Generic[J]):
     """The steps of both clients; subclasses open the connections."""
 
+    _fresh: FreshMigrations
     redis: Redis | AsyncRedis
     ledger: Ledger | AsyncLedger
     blobs: BlobStore | AsyncBlobStore
 
     # The calls that differ: each returns a reply, or an awaitable of it.
 
-    def _draft(self, fields: Mapping[str, Any]) -> Any:  # noqa: ANN401  # see above
+    def _draft(self, fields: Mapping[str, Any], migrations: ModelMigrations) -> Any:  # noqa: ANN401  # see above
         raise NotImplementedError
 
     def _next_row(self, rows: Any) -> Any:  # noqa: ANN401  # see above
@@ -89,7 +92,8 @@ class Operations(Generic[J]):
 
     def submit(self, fields: Mapping[str, Any]) -> Steps[J]:
         """Submit one job; return it, or raise why it was refused."""
-        one: Draft = yield self._draft(fields)
+        migrations = yield from self._migrations()
+        one: Draft = yield self._draft(fields, migrations)
         with as_queue_unavailable():
             (reply,) = yield from submit_drafts([one], self.blobs, self.ledger)
         submitted = accepted(reply)
@@ -130,17 +134,25 @@ class Operations(Generic[J]):
         finally:
             out.close()
 
+    def _migrations(self) -> Steps[ModelMigrations]:
+        """Return which models are asked in the place of others."""
+        known = self._fresh.known
+        if known is None:
+            with as_queue_unavailable():
+                known = self._fresh.keep((yield self.redis.hgetall(MODEL_MIGRATIONS)))
+        return known
+
     def _next_chunk(
         self, rows: object, most: int, schema: Schema
     ) -> Steps[tuple[SubmissionChunk, bool]]:
         """Return the next jobs, at most `most`, and whether they are the last."""
-        chunk = SubmissionChunk()
+        chunk, migrations = SubmissionChunk(), (yield from self._migrations())
         while len(chunk) < most and not chunk.is_full:
             fields = yield self._next_row(rows)
             if fields is _NO_MORE:
                 return chunk, True
             try:
-                chunk.add((yield self._draft(asking_for(fields, schema))))
+                chunk.add((yield self._draft(asking_for(fields, schema), migrations)))
             except JobError as failure:
                 chunk.failure = failure
         return chunk, False
@@ -224,6 +236,7 @@ class BlockingOperations(Operations[Job]):
     def __init__(self, settings: Settings, url: str, client: Client) -> None:
         self._settings = settings
         self._client = client
+        self._fresh = FreshMigrations()
         self.redis = connect(url, _CLIENT_NAME)
         # Waiting has its own retries: its connections neither try again nor wait for long.
         self._waiting = connect(url, _CLIENT_NAME, retries=0, patience=REPLY)
@@ -241,8 +254,8 @@ class BlockingOperations(Operations[Job]):
         """Yield each job with its end; raise as `waiting.ends`."""
         return ends(self._waiting, job_ids, seconds)
 
-    def _draft(self, fields: Mapping[str, Any]) -> Draft:
-        return draft(fields, self._settings, str(uuid.uuid4()))
+    def _draft(self, fields: Mapping[str, Any], migrations: ModelMigrations) -> Draft:
+        return draft(fields, self._settings, str(uuid.uuid4()), migrations)
 
     def _next_row(self, rows: Iterator[Any]) -> Any:  # noqa: ANN401  # checked by `draft`
         return next(rows, _NO_MORE)
@@ -264,6 +277,7 @@ class AsyncOperations(Operations[AsyncJob]):
     def __init__(self, settings: Settings, url: str, client: AsyncClient) -> None:
         self._settings = settings
         self._client = client
+        self._fresh = FreshMigrations()
         self.redis = connect_async(url, _CLIENT_NAME)
         # Waiting has its own retries: its connections neither try again nor wait for long.
         self._waiting = connect_async(url, _CLIENT_NAME, retries=0, patience=REPLY)
@@ -305,8 +319,9 @@ class AsyncOperations(Operations[AsyncJob]):
         if pending:
             raise timeout_error(len(pending), seconds)
 
-    async def _draft(self, fields: Mapping[str, Any]) -> Draft:
-        return await asyncio.to_thread(draft, fields, self._settings, str(uuid.uuid4()))
+    async def _draft(self, fields: Mapping[str, Any], migrations: ModelMigrations) -> Draft:
+        job_id = str(uuid.uuid4())
+        return await asyncio.to_thread(draft, fields, self._settings, job_id, migrations)
 
     async def _next_row(self, rows: AsyncIterator[Any]) -> Any:  # noqa: ANN401  # checked by `draft`
         return await anext(rows, _NO_MORE)

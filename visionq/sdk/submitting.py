@@ -16,10 +16,11 @@ from visionq.errors import (
     VisionqError,
 )
 from visionq.ledger import BlobsMissing, Conflict, LedgerFull, NewJob, OverQuota, Submitted
+from visionq.model_migrations import NO_MIGRATIONS
 from visionq.sdk.arguments import shown
 from visionq.sdk.images import take_pictures
 from visionq.sdk.typed import with_schema
-from visionq.submission import defaulted, prepare
+from visionq.submission import defaulted, migrated, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         UrlMode,
     )
     from visionq.ledger import AsyncLedger, Ledger, Submission
+    from visionq.model_migrations import ModelMigrations
     from visionq.sans_io import Steps
     from visionq.settings import Settings
 
@@ -105,7 +107,12 @@ class Draft:
     contents: Mapping[str, bytes]
 
 
-def draft(fields: Mapping[str, Any], settings: Settings, job_id: str) -> Draft:
+def draft(
+    fields: Mapping[str, Any],
+    settings: Settings,
+    job_id: str,
+    migrations: ModelMigrations = NO_MIGRATIONS,
+) -> Draft:
     """Read the pictures of a job and check its fields; reads files, calls no service.
 
     Raises:
@@ -116,8 +123,10 @@ def draft(fields: Mapping[str, Any], settings: Settings, job_id: str) -> Draft:
         raise InvalidJob(f"give the keywords of `submit` as a mapping, not {shown(fields)}")
     fields = with_schema(fields)
     pictures = take_pictures(fields.get("images", ()), most_bytes(fields, settings))
-    document = prepare({**fields, "images": pictures.references}, settings)
-    job = NewJob(job_id, document, current_trace(), defaulted(fields))
+    document = prepare({**fields, "images": pictures.references}, settings, migrations)
+    job = NewJob(
+        job_id, document, current_trace(), defaulted(fields), migrated=migrated(fields, document)
+    )
     return Draft(job, pictures.contents)
 
 

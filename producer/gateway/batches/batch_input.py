@@ -26,11 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from producer.gateway.admission import KnownModels
     from producer.gateway.batches.batch_store import Batch
     from producer.gateway.dependencies import Services
     from visionq.sdk.submitting import Draft
-    from visionq.settings import Settings
 
 #: Longest line, in bytes: a few copies of it are in memory while it is parsed.
 LONGEST: Final = 30_000_000
@@ -127,7 +125,7 @@ def _fault(message: str, param: str | None = None) -> ApiError:
     return ApiError(400, InvalidJob.code, message, param=param)
 
 
-def draft_of(line: BatchLine, batch: Batch, settings: Settings, models: KnownModels) -> Draft:
+def draft_of(line: BatchLine, batch: Batch, services: Services) -> Draft:
     """Return the job of a line with its pictures.
 
     Raises:
@@ -144,12 +142,12 @@ def draft_of(line: BatchLine, batch: Batch, settings: Settings, models: KnownMod
     if fields["lane"] == Lane.AUTO:
         fields.setdefault("by", batch.needed_by(time.time()))
     try:
-        one = draft(fields, settings, batch.job_id(line.number))
+        one = draft(fields, services.settings, batch.job_id(line.number), services.migrations())
     except InvalidJob as error:
         raise api_error_of(in_their_words(error, fields["api"])) from None
     except VisionqError as error:
         raise api_error_of(error) from None
-    models.check(one.job.document.model or "")
+    services.models.check(one.job.document.model or "")
     return one
 
 
@@ -217,7 +215,7 @@ def _portions(services: Services, batch: Batch, path: Path) -> Iterator[LineChun
             continue
         portion.last = line.number
         try:
-            one = draft_of(line, batch, services.settings, services.models)
+            one = draft_of(line, batch, services)
         except ApiError:  # reported in the error file
             portion.refused += 1
         else:

@@ -161,7 +161,7 @@ def _body(batch: Batch, job: JobRecord) -> dict[str, Any]:
 def _nothing(line: BatchLine, batch: Batch, services: Services) -> dict[str, Any]:
     """Raise the reason why a line has no job."""
     if line.number <= batch.entered:
-        draft_of(line, batch, services.settings, services.models)  # refused as before
+        draft_of(line, batch, services)  # refused as before
         raise ApiError(410, "job_not_found", "the job has ended, and its result has expired")
     raise _stopped(batch)
 

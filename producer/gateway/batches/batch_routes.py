@@ -162,7 +162,7 @@ async def create_batch(
             message = f"the idempotency key already names batch {known.id}, of another file"
             raise ApiError(409, "idempotency_conflict", message)
         batch = known
-    warnings = await asyncio.to_thread(_warnings, services, models)
+    warnings = await asyncio.to_thread(_warnings, services, key.tenant, models)
     return (await batch_object(services, batch)).model_copy(update={"warnings": warnings or None})
 
 
@@ -184,12 +184,13 @@ def _needed(extras: BatchExtras, now: int) -> dict[str, Any]:
     return {"lane": lane, "needed_at": int(moment.timestamp())}
 
 
-def _warnings(services: Services, models: frozenset[str | None]) -> list[str]:
+def _warnings(services: Services, tenant: str, models: frozenset[str | None]) -> list[str]:
     """Return a line for each model that ends within three months or is not listed."""
     settings, today = services.settings, datetime.now(UTC).date()
     with connect(services.setup.redis_url, CLIENT_NAME) as redis, as_queue_unavailable():
         endings = Shutdowns(today, today, LearnedStatistics(redis).model_list())
-    named = {model or settings.default_model for model in models}
+    migrations, default = services.migrations(), settings.default_model
+    named = {migrations.model_of(model, tenant, default) for model in models}
     return list(endings.warnings(named, load_rules(settings.vision_file)))
 
 

@@ -216,7 +216,7 @@ class _RequestReader:
         self.in_background = self.streams = self.wants_usage = False
         self._form = form
         self._job_id = job_id
-        self._settings = services.settings
+        self._services = services
         self._own = {"tenant": key.tenant, "idempotency_key": idempotency_key}
 
     async def __call__(self, room: BodyMemory) -> Draft:
@@ -239,7 +239,8 @@ class _RequestReader:
         self.streams, options = bool(request.stream), request.stream_options
         self.wants_usage = isinstance(options, ChatStreamOptions) and bool(options.include_usage)
         try:
-            return draft({**fields_of(request), **self._own}, self._settings, self._job_id)
+            fields, services = {**fields_of(request), **self._own}, self._services
+            return draft(fields, services.settings, self._job_id, services.migrations())
         except InvalidJob as error:
             raise in_their_words(error, request.api) from None
 

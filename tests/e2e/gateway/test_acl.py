@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from tests.support.gateway import asked, running_gateway
 from tests.support.pictures import data_url
 from tests.support.waiting import until
 from visionq.devstack.redis_server import running_redis
+from visionq.model_migrations import Migration, migrate
 from visionq.redis_connection import connect
 
 if TYPE_CHECKING:
@@ -20,17 +22,24 @@ if TYPE_CHECKING:
 
     from tests.support.gateway import Gateway
 
+MOVE = Migration(
+    source="gpt-6-luna",
+    target="gpt-6.1-terra",
+    at=datetime(2026, 12, 1, tzinfo=UTC),
+    by="me@here",
+)
 ACL = Path(__file__).parents[3] / "docs" / "acl" / "gateway.acl"
 
 
 def test_its_user_is_enough(tmp_path: Path) -> None:
-    """Jobs, batches, files, lists, quotes and cancelling are refused nothing by Redis."""
+    """Jobs, batches, quotes and the like are refused nothing; a migrated model is followed."""
     with running_redis(tmp_path / "redis") as server, connect(server.url, "tests") as admin:
         _, name, *rules = ACL.read_text().replace("GATEWAY_PASSWORD", "pass").split()
         admin.execute_command("ACL", "SETUSER", name, *rules)
         url = f"redis://{name}:pass@{server.url.removeprefix('redis://')}"
         with running_gateway(tmp_path, url, VISIONQ_GATEWAY_LONGEST_WAIT="0.2") as gateway:
             try:
+                migrate(admin, MOVE)
                 use(gateway)
             finally:
                 assert refusals(admin) == []
@@ -44,7 +53,8 @@ def use(gateway: Gateway) -> None:
         response = client.responses.create(input=asked(1), model="gpt-6-luna")
         client.responses.cancel(response.id)
         job = {"prompt": "?", "images": [{"url": data_url(1)}]}
-        assert http.post("/v1/jobs", json=job).status_code == 202
+        answer = http.post("/v1/jobs", json=job)
+        assert (answer.status_code, answer.json()["model"]) == (202, MOVE.target)
         assert http.post("/v1/quotes", json={"jobs": [job]}).status_code == 200
         assert http.get("/v1/jobs").status_code == 200
         line = {"custom_id": "1", "method": "POST", "url": "/v1/responses"}

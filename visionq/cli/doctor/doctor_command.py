@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
@@ -22,7 +23,12 @@ from visionq.cli.doctor.fleet_checks import (
 )
 from visionq.cli.doctor.provider_checks import ask_provider, environment_findings
 from visionq.cli.doctor.redis_checks import broker_finding, read_server, redis_findings
-from visionq.cli.doctor.table_checks import listed_finding, table_findings, versions_finding
+from visionq.cli.doctor.table_checks import (
+    ending_findings,
+    listed_finding,
+    table_findings,
+    versions_finding,
+)
 from visionq.cli.provider_account import find_provider
 from visionq.cli.record import read_record
 from visionq.cli.screen import people_console
@@ -39,6 +45,8 @@ from visionq.errors import QueueUnavailable
 from visionq.http_checks import public_address
 from visionq.ledger import ledger_options
 from visionq.ledger.overview import overview
+from visionq.ledger.usage import models_in_use
+from visionq.model_migrations import NO_MIGRATIONS, read_migrations
 from visionq.pricing.model_list import read_model_list
 from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.settings import load_settings
@@ -49,6 +57,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
+    from visionq.model_migrations import ModelMigrations
     from visionq.pricing.model_list import ListedModels
     from visionq.settings import Settings
 
@@ -88,16 +97,28 @@ def _examine(settings: Settings) -> list[Finding]:
     provider, today = find_provider(settings), datetime.now(UTC).date()
     findings, noted = _ask_redis(settings)
     asked, listed = ask_provider(provider)
-    listed = listed or noted
+    listed = listed or noted.listed
+    default = noted.migrations.model_of(None, None, settings.default_model)
+    settings = settings.model_copy(update={"default_model": default})
     findings += [*environment_findings(os.environ, provider.base_url), *asked]
     if listed:
         findings.append(listed_finding(settings.default_model, listed, today))
-    return [*findings, *table_findings(settings, today, listed), versions_finding()]
+    ending = ending_findings(noted.in_use, settings, listed, today)
+    return [*findings, *table_findings(settings, today, listed), *ending, versions_finding()]
 
 
-def _ask_redis(settings: Settings) -> tuple[list[Finding], ListedModels | None]:
-    """Return the findings about Redis, broker and workers; and the models that a worker noted."""
-    findings, listed, url = [], None, None
+@dataclass(frozen=True)
+class _Noted:
+    """What Redis knows of models."""
+
+    listed: ListedModels | None = None
+    in_use: frozenset[str] = frozenset()
+    migrations: ModelMigrations = NO_MIGRATIONS
+
+
+def _ask_redis(settings: Settings) -> tuple[list[Finding], _Noted]:
+    """Return the findings about Redis, broker and workers; and what is noted of models."""
+    findings, noted, url = [], _Noted(), None
     try:
         url = find_redis_url(settings)
     except QueueUnavailable as error:
@@ -113,13 +134,17 @@ def _ask_redis(settings: Settings) -> tuple[list[Finding], ListedModels | None]:
                 fleet = _fleet(redis, settings)
                 findings = [ok(REACHABLE, f"{address} answers"), *found, *fleet]
                 with suppress(ResponseError):  # already reported
-                    listed = read_model_list(redis)
+                    noted = _Noted(
+                        read_model_list(redis),
+                        frozenset(models_in_use(redis, time.time())),
+                        read_migrations(redis),
+                    )
         except QueueUnavailable as error:
             findings = [problem(REACHABLE, f"{address}: {error.message}", _UNREACHABLE)]
     broker = settings.broker_url
     if broker is not None and broker.get_secret_value() != url:
         findings.append(broker_finding(broker.get_secret_value()))
-    return findings, listed
+    return findings, noted
 
 
 def _fleet(redis: Redis, settings: Settings) -> list[Finding]:

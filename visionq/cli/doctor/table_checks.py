@@ -18,10 +18,12 @@ from visionq.settings import ConfigurationError
 from visionq.wording import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import date
 
     from visionq.cli.doctor.findings import Detail
     from visionq.pricing.model_list import ListedModels
+    from visionq.pricing.models import ModelEnd
     from visionq.pricing.prices import PriceTable
     from visionq.settings import Settings
 
@@ -94,14 +96,30 @@ def _end(model: str, listed: ListedModels | None, today: date) -> Finding:
         return ok(check, f"no end of {model} is announced", model=model, ends=None)
     if words is None:
         return ok(check, f"{model} is there until {end.on}", model=model, ends=str(end.on))
-    other = end.replacement or "OTHER"
-    advice = (
-        f"compare others over your own pictures: visionq compare SOURCE --variant model={model}"
-        f" --variant model={other}; then choose one in VISIONQ_DEFAULT_MODEL, and in jobs that name"
-        " it"
-    )
     say = problem if end.days_left(today) <= 0 else warning
-    return say(check, words, advice, model=model, ends=str(end.on))
+    return say(check, words, _migrate(model, end), model=model, ends=str(end.on))
+
+
+def _migrate(model: str, end: ModelEnd, named: str = "") -> str:
+    other = end.replacement or "OTHER"
+    return (
+        f"visionq models migrate {model} {other}{named} compares the two over your own questions,"
+        " and moves jobs there"
+    )
+
+
+def ending_findings(
+    models: Iterable[str], settings: Settings, listed: ListedModels | None, today: date
+) -> list[Finding]:
+    """Return a finding for each ending model in use besides the default."""
+    check, found = "model.named", []
+    dates = listed.ends if listed is not None else {}
+    for model in sorted(set(models) - {settings.default_model}):
+        end, words = end_of(model, dates), warning_for(model, today, dates)
+        if end is not None and words is not None:
+            advice = _migrate(model, end, " --named")
+            found.append(warning(check, f"in use: {words}", advice, model=model, ends=str(end.on)))
+    return found
 
 
 def _vision(settings: Settings) -> Finding:

@@ -17,6 +17,7 @@ from standardwebhooks import Webhook
 
 from visionq.ledger.metrics import USAGE_DISBELIEVED, read_counters
 from visionq.ledger.usage import models_in_use, read_calibrations, split_kind
+from visionq.model_migrations import read_migrations
 from visionq.names import MAINTENANCE, NOTICES, USAGE_SUBJECT
 from visionq.pricing.model_list import read_model_list
 from visionq.pricing.models import end_of, warning_for
@@ -236,7 +237,10 @@ DAYS_AHEAD: Final = (60, 14, 3)
 _ENDINGS_INTERVAL: Final = 3600
 #: Time after the end for which sent alerts are remembered.
 _REMEMBERED: Final = timedelta(days=30)
-_ENDING_ADVICE: Final = "choose another in VISIONQ_DEFAULT_MODEL and in jobs that name it"
+_ENDING_ADVICE: Final = (
+    "`visionq models migrate {model} {other}` compares another over your own questions, and moves"
+    " jobs there"
+)
 
 
 @dataclass(frozen=True)
@@ -255,7 +259,8 @@ class ModelEndings:
             return
         listed = read_model_list(self.redis)
         dates = listed.ends if listed is not None else {}
-        for model in sorted(models_in_use(self.redis, self.clock()) | {self.default_model}):
+        default = read_migrations(self.redis).model_of(None, None, self.default_model)
+        for model in sorted(models_in_use(self.redis, self.clock()) | {default}):
             self._warn(model, dates)
 
     def _warn(self, model: str, dates: Mapping[str, date]) -> None:
@@ -270,7 +275,8 @@ class ModelEndings:
         sent = self.redis.get(name)
         if isinstance(sent, bytes) and int(sent) <= line:
             return
-        message = f"{warning_for(model, now.date(), dates)}; {_ENDING_ADVICE}"
+        advice = _ENDING_ADVICE.format(model=model, other=end.replacement or "OTHER")
+        message = f"{warning_for(model, now.date(), dates)}; {advice}"
         number = f"model-ending-{model}-{end.on}-{line}"
         if self.sender.send(Alert(number, "model.ending", message, now.timestamp())):
             until = datetime.combine(end.on, datetime.min.time(), UTC) + _REMEMBERED
