@@ -19,7 +19,7 @@ _BY_SUBJECT: Final = ("visionq/cli/", "benchmarks/")
 def test_a_class_name_means_one_thing() -> None:
     """No two modules define a class of the same name, private ones included."""
     homes: defaultdict[str, list[str]] = defaultdict(list)
-    for path in modules(*PRODUCT, "benchmarks", "scripts"):
+    for path in modules(*PRODUCT, "benchmarks", "scripts", packages_too=True):
         for node in ast.parse((ROOT / path).read_text("utf-8")).body:
             if isinstance(node, ast.ClassDef):
                 homes[node.name].append(path)
@@ -36,9 +36,9 @@ def test_a_module_name_means_one_thing() -> None:
         assert {name: found for name, found in homes.items() if len(found) > 1} == {}
 
 
-def modules(*packages: str) -> Iterator[str]:
-    """Yield the modules of packages, `__init__` and `__main__` left out."""
+def modules(*packages: str, packages_too: bool = False) -> Iterator[str]:
+    """Yield the modules of packages; `__init__` and `__main__` only with `packages_too`."""
     for package in packages:
         for path in sorted((ROOT / package).rglob("*.py")):
-            if not path.name.startswith("__"):
+            if packages_too or not path.name.startswith("__"):
                 yield path.relative_to(ROOT).as_posix()
