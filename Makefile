@@ -27,6 +27,9 @@ RUN_EXTRAS := all build
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-header
 
+# Set in many containers, and every one of a thousand processes would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install dev demo test coverage lint format bench chaos clients dist lock
 

@@ -6,13 +6,17 @@ import gc
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 import structlog
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 # Here, before any test imports them.
 pytest.register_assert_rewrite(
@@ -24,7 +28,9 @@ pytest.register_assert_rewrite(
 )
 
 # Time is for `make bench`: a machine may be busy.
-settings.register_profile("untimed", deadline=None)
+settings.register_profile("untimed", deadline=None, max_examples=50)
+#: For a night: `make test ARGS="--hypothesis-profile=thorough"`.
+settings.register_profile("thorough", deadline=None, max_examples=2000)
 settings.load_profile("untimed")
 
 # With `rich` installed, structlog shows the locals of each frame: seconds of processor a traceback.
@@ -56,6 +62,7 @@ _SCRUBBED: Final = re.compile(
 def pytest_configure(config: pytest.Config) -> None:
     """Scrub the environment of this process, and so of every process that a test starts."""
     scrub_environment()
+    keep_bytecode()
     # Where pytest runs in the background it is ignored, and would be by the processes of tests.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # A stack that the developer has running keeps its record there.
@@ -71,6 +78,12 @@ def scrub_environment() -> None:
         del os.environ[name]
 
 
+def keep_bytecode() -> None:
+    """Compile each module once, in a container as well, and not in every process and run."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with what it costs, and run the cheap ones first."""
@@ -84,10 +97,16 @@ def _order(path: Path) -> tuple[bool, bool, int]:
     return cost >= COSTS.index("e2e"), path.stem not in LONGEST, cost
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
     """Spare the collector of garbage what stays until the end: every test and all they import."""
-    gc.collect()
-    gc.freeze()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def cost_of(path: Path) -> str:

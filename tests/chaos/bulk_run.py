@@ -103,9 +103,12 @@ def make_pictures(folder: Path, count: int) -> None:
 
 
 def command(folder: Path, out: Path, *options: str) -> list[str]:
-    pictures = str(folder / "pictures")
-    base = [sys.executable, "-m", "visionq.cli", "run", pictures, "-p", PROMPT, "-o", str(out)]
-    return [*base, "--yes", *options]
+    return [sys.executable, "-m", "visionq.cli", *arguments(folder, out, *options)]
+
+
+def arguments(folder: Path, out: Path, *options: str) -> list[str]:
+    """Return the arguments of a run about these pictures."""
+    return ["run", str(folder / "pictures"), "-p", PROMPT, "-o", str(out), "--yes", *options]
 
 
 @contextmanager

@@ -8,16 +8,16 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.chaos.bulk_run import command, make_pictures
+from tests.chaos.bulk_run import arguments, command, make_pictures
 from tests.chaos.bulk_run import run as interrupted_run
 from tests.support.pictures import picture
 from tests.support.waiting import until
+from tests.support.warm_command import warm_visionq
 from visionq.ledger.metrics import read_forgotten
 from visionq.names import JOB
 
@@ -52,9 +52,19 @@ class Folder:
         )
 
     def run(self, *options: str) -> tuple[int, str]:
-        process = self.start(*options)
-        _, said = process.communicate(timeout=100)
-        return process.returncode, said
+        return self.visionq(*arguments(self.path, self.out, *options))
+
+    def visionq(self, *words: str) -> tuple[int, str]:
+        """Run a command to its end; return its exit code and its messages."""
+        done = subprocess.run(
+            [warm_visionq(), *words],
+            env={**os.environ, "VISIONQ_REDIS_URL": self.fleet.server.url},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        return done.returncode, done.stderr
 
     def rows(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.out.read_text("utf-8").splitlines()]
@@ -96,7 +106,7 @@ def test_nothing_to_do_needs_no_stack(folder: Folder) -> None:
         environment.pop(name, None)
     for more in ([], ["--detach"], ["--first", "3"]):
         done = subprocess.run(
-            [*command(folder.path, folder.out), *more],
+            [warm_visionq(), *arguments(folder.path, folder.out, *more)],
             env=environment,
             capture_output=True,
             text=True,
@@ -273,26 +283,10 @@ def test_a_table_with_the_columns_of_its_source(folder: Folder) -> None:
     lines = ["Артикул;Название, цвет;Фото;visionq.detail"]
     lines += [f"00{n // 2};Чайник, №{n // 2};pictures\\0000\\{n:07}.png;low" for n in range(6)]
     source.write_bytes("\r\n".join(lines).encode("cp1251"))
-    arguments = ["run", str(source), "-p", "Это {Название, цвет}?", "-o", str(out)]
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "visionq.cli",
-            *arguments,
-            "--yes",
-            "--group",
-            "--excel",
-            "--ordered",
-        ],
-        env={**os.environ, "VISIONQ_REDIS_URL": folder.fleet.server.url},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "pictures: 'Фото'; ids: 'Артикул'" in done.stderr
+    words = ["run", str(source), "-p", "Это {Название, цвет}?", "-o", str(out), "--yes"]
+    code, said = folder.visionq(*words, "--group", "--excel", "--ordered")
+    assert code == 0, said
+    assert "pictures: 'Фото'; ids: 'Артикул'" in said
     with out.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file, delimiter=";"))
     assert [row["id"] for row in rows] == ['="000"', '="001"', '="002"']
@@ -371,9 +365,9 @@ def test_detached(folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(folder.rows()) == ROWS
 
 
-def visionq(*arguments: str) -> str:
+def visionq(*words: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "visionq.cli", *arguments],
+        [warm_visionq(), *words],
         capture_output=True,
         text=True,
         timeout=100,

@@ -21,10 +21,11 @@ from redis import Redis
 
 from producer.gateway.access import Scope, add_key, describe_key, new_secret
 from tests.e2e.test_canary import captured_events, noise
-from tests.e2e.test_up import VISIONQ, Up, running_up
+from tests.e2e.test_up import Up, running_up
 from tests.support.flower import TABLE, Running
 from tests.support.pictures import picture
 from tests.support.waiting import until
+from tests.support.warm_command import warm_visionq
 from tests.support.webhook_receiver import Receiver, receiving
 from visionq import Client, names
 from visionq.cli.record import read_record
@@ -335,7 +336,7 @@ def told_by_commands(up: Up) -> dict[str, bytes]:
     told = {}
     for command in ("status", "dead-letters list", "gate status", "doctor"):
         done = subprocess.run(  # our own command
-            [*VISIONQ, *command.split(), "--json"],
+            [warm_visionq(), *command.split(), "--json"],
             env={**up.environment, "PROXYAPI_API_KEY": "", "PROXYAPI_BASE_URL": ""},
             capture_output=True,
             timeout=60,

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 from redis import Redis
 
-from tests.e2e.test_up import VISIONQ, Up, running_up
+from tests.e2e.test_up import Up, running_up
 from tests.support.pictures import picture
 from tests.support.waiting import until
+from tests.support.warm_command import warm_visionq
 from visionq.devstack.simulator.process import RunningSimulator
 from visionq.names import MAINTENANCE
 from visionq.pricing.model_list import read_model_list
@@ -46,7 +47,7 @@ def photos(tmp_path: Path) -> Path:
 
 def visionq(up: Up, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*VISIONQ, *arguments],
+        [warm_visionq(), *arguments],
         env=dict(up.environment),
         capture_output=True,
         text=True,

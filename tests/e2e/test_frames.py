@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-import nbformat
-import pandas as pd
-import polars as pl
-import pyarrow as pa
 import pytest
 from pydantic import BaseModel
 
@@ -20,7 +17,9 @@ from tests.support.docs_blocks import ROOT, blocks
 from tests.support.fleet import Fleet, running_fleet
 from tests.support.pictures import picture
 from tests.support.waiting import until
+from tests.support.warm_command import warm_visionq
 from visionq.errors import InvalidJob, InvalidSource
+from visionq.frames import child_process
 from visionq.frames.answer_columns import AnswerColumns
 from visionq.frames.frame_rows import table_of
 
@@ -46,6 +45,7 @@ def _folder(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     """A folder with six pictures, and a process that finds the fleet."""
     for name, value in fleet.environment().items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(child_process, "_COMMAND", (warm_visionq(),))
     monkeypatch.chdir(tmp_path)
     for number in range(6):
         (tmp_path / f"{number}.png").write_bytes(picture(number))
@@ -59,10 +59,17 @@ def calls(fleet: Fleet) -> int:
 
 #: Photo and title of each row: 7 is no file, and the last is the first again.
 ROWS = [{"photo": f"{number}.png", "title": f"№ {number}"} for number in (3, 1, 7, 2, 3)]
+
+
+def lib(name: str) -> Any:
+    """Import a library, which takes seconds, only where a test runs that needs it."""
+    return importlib.import_module(name)
+
+
 MAKE: dict[str, Callable[[], Any]] = {
-    "pandas": lambda: pd.DataFrame(ROWS, index=list("edcba")),
-    "polars": lambda: pl.DataFrame(ROWS),
-    "arrow": lambda: pa.Table.from_pylist(ROWS),
+    "pandas": lambda: lib("pandas").DataFrame(ROWS, index=list("edcba")),
+    "polars": lambda: lib("polars").DataFrame(ROWS),
+    "arrow": lambda: lib("pyarrow").Table.from_pylist(ROWS),
     "list": lambda: [dict(row) for row in ROWS],
 }
 READ: dict[str, Callable[[Any], list[dict[str, Any]]]] = {
@@ -100,6 +107,7 @@ def test_each_kind_of_frame(fleet: Fleet, kind: str) -> None:
 @pytest.mark.usefixtures("folder")
 def test_types_of_columns() -> None:
     """A schema gives a struct of its types, no schema a text, and an open one JSON as text."""
+    pl = lib("polars")
     frame = pl.DataFrame(ROWS[:1])
     ask: dict[str, Any] = {"image": "photo", "prompt": "types"}
     typed = visionq.map(frame, schema=Card, **ask)
@@ -111,7 +119,9 @@ def test_types_of_columns() -> None:
     assert again["answer"].to_list() == typed["answer"].to_list()
     open_schema: dict[str, Any] = {"type": "object", "additionalProperties": True}
     assert json.loads(visionq.map(frame, schema=open_schema, **ask)["answer"][0]) is not None
-    assert visionq.map(pd.DataFrame(ROWS[:1], index=["x"]), **ask).index.tolist() == ["x"]
+    assert visionq.map(lib("pandas").DataFrame(ROWS[:1], index=["x"]), **ask).index.tolist() == [
+        "x"
+    ]
 
 
 def test_pictures_of_each_form(folder: Path) -> None:
@@ -134,7 +144,9 @@ def test_pictures_of_each_form(folder: Path) -> None:
 def test_ids(fleet: Fleet) -> None:
     """Ids may be numbers, 0 too; a row that changed is asked again in its place."""
     before = calls(fleet)
-    frame = pd.DataFrame({"image": ["1.png", "2.png"], "sku": [0, 1], 7: "", "title": ["a", "b"]})
+    frame = lib("pandas").DataFrame(
+        {"image": ["1.png", "2.png"], "sku": [0, 1], 7: "", "title": ["a", "b"]}
+    )
     visionq.map(frame, prompt="ids: {title}", id="sku")
     frame["title"] = ["a", "c"]
     again = visionq.map(frame, prompt="ids: {title}", id="sku")
@@ -159,7 +171,7 @@ def test_a_number_too_large_for_a_column(kind: str) -> None:
 @pytest.mark.usefixtures("folder")
 def test_a_budget_is_of_the_frame() -> None:
     """Rows beyond the budget say so; with more rubles the same call asks about the rest."""
-    frame = pl.DataFrame({"image": [f"{number}.png" for number in range(6)]})
+    frame = lib("polars").DataFrame({"image": [f"{number}.png" for number in range(6)]})
     first = visionq.map(frame, prompt="budget", max_rub="0.002", max_output_tokens=16)
     left_out = [error or "" for error in first["answer_error"]]
     assert any("budget_exhausted" in error for error in left_out)
@@ -172,7 +184,7 @@ def test_a_budget_is_of_the_frame() -> None:
 def test_a_quote_asks_nothing(fleet: Fleet) -> None:
     """A quote counts the rows that differ and those refused, and makes no call."""
     before = calls(fleet)
-    made = visionq.quote(pd.DataFrame(ROWS), image="photo", prompt="{title}")
+    made = visionq.quote(lib("pandas").DataFrame(ROWS), image="photo", prompt="{title}")
     assert (made.rows, made.asked, made.refused) == (4, 3, {"file_not_found": 1})
     assert 0 < made.low <= made.expected <= made.high
     assert "3 of 4 rows" in str(made)
@@ -193,7 +205,7 @@ def test_a_quote_asks_nothing(fleet: Fleet) -> None:
         ({"detail": "huge"}, InvalidJob, "detail"),
         ({"colour": "red"}, InvalidJob, "--colour"),
         ({"model": "no-such-model"}, InvalidJob, "no price"),
-        ({"frame": pl.LazyFrame(ROWS)}, InvalidSource, "collect"),
+        ({"frame": lambda: lib("polars").LazyFrame(ROWS)}, InvalidSource, "collect"),
         ({"frame": {"photo": ["1.png"]}}, InvalidSource, "not dict"),
         ({"frame": [{"photo": 7.5, "title": ""}]}, InvalidJob, "row 1: photo has no path"),
         ({"frame": [{"photo": "1.png", "title": n} for n in "ab"], "id": "photo"}, InvalidSource,
@@ -206,6 +218,7 @@ def test_what_is_wrong(
 ) -> None:
     """Wrong arguments raise one line that names them, before anything is paid."""
     before = calls(fleet)
+    given = {name: value() if callable(value) else value for name, value in given.items()}
     with pytest.raises(error, match=says):
         visionq.map(**{"frame": ROWS, "image": "photo", "prompt": "{title}", **given})
     assert calls(fleet) == before
@@ -213,8 +226,9 @@ def test_what_is_wrong(
 
 def notebook(folder: Path, *cells: str) -> list[str]:
     """Run a notebook of these cells in a folder; return the texts of its outputs."""
-    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])  # type: ignore[no-untyped-call]  # of nbformat
-    nbformat.write(made, folder / "shop.ipynb")  # type: ignore[no-untyped-call]  # likewise
+    nbformat = lib("nbformat")
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbformat.write(made, folder / "shop.ipynb")
     # In a process of its own: the clients of kernels leave sockets and warnings behind.
     program = (
         "import nbclient, nbformat; book = nbformat.read('shop.ipynb', 4);"
@@ -223,7 +237,7 @@ def notebook(folder: Path, *cells: str) -> list[str]:
     subprocess.run([sys.executable, "-c", program], cwd=folder, check=True, env={**os.environ})
     outputs = (
         output
-        for cell in nbformat.read(folder / "shop.ipynb", 4)["cells"]  # type: ignore[no-untyped-call]  # likewise
+        for cell in nbformat.read(folder / "shop.ipynb", 4)["cells"]
         for output in cell["outputs"]
     )
     return [output.get("text") or output["data"]["text/plain"] for output in outputs]

@@ -6,11 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 from tests.support.fleet import Fleet, running_fleet
 from tests.support.waiting import until
+from tests.support.warm_command import warm_visionq
+from tests.support.warm_processes import WarmProcess
 from visionq.devstack.redis_server import running_redis
 
 if TYPE_CHECKING:
@@ -54,14 +55,12 @@ def test_redis_away_is_healthy(tmp_path: Path) -> None:
         "VISIONQ_REDIS_URL": url,
         "PROXYAPI_BASE_URL": "http://127.0.0.1:9/openai/v1",
     }
-    base = [sys.executable, "-m", "visionq.cli"]
 
     def well() -> bool:
-        command = [*base, "health", "--patience", "5"]
+        command = [warm_visionq(), "health", "--patience", "5"]
         return subprocess.run(command, env=environment, check=False).returncode == 0
 
-    with (tmp_path / "log").open("wb") as log:
-        worker = subprocess.Popen([*base, "worker"], env=environment, stdout=log, stderr=log)
+    worker = WarmProcess(["worker"], environment, tmp_path / "log")
     try:
         until(well, 30, lambda: (tmp_path / "log").read_text()[-2000:])
         assert worker.poll() is None

@@ -68,17 +68,6 @@ def test_a_thousand_jobs_about_a_hundred_pictures(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_one_slot_and_a_lead_that_fails_twice(tmp_path: Path) -> None:
-    """A fleet of one slot finishes 100 equal jobs though its leader fails twice."""
-    with running_fleet(tmp_path, workers=1, concurrency=1) as fleet:
-        fleet.simulator.configure(faults_next=["500", "503"])
-        results = results_of(fleet, 100, 1)
-        bill = fleet.simulator.bill()
-        assert (len(results), bill["calls"], bill["billed"]) == (100, 3, 1)
-        assert sum(result.cached for result in results) == 99
-
-
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("api", ["responses", "chat_completions"])
 def test_typed_answers(tmp_path: Path, api: str) -> None:
     """A pydantic model goes in and its object comes out, sync and async, repaired if need be."""

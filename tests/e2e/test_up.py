@@ -19,6 +19,7 @@ import pytest
 import redis
 
 from tests.support.waiting import until
+from tests.support.warm_command import warm_visionq
 from visionq import names
 from visionq.cli.record import read_record, record_path
 from visionq.devstack.children import answers
@@ -197,7 +198,7 @@ def test_data_dir_is_not_shared(up: Up) -> None:
     """A second stack on the same data is refused with one line."""
     data = next(Path(member.cwd()) for member in up.family() if member.pid == up.pid("redis"))
     done = subprocess.run(  # our own command
-        [*VISIONQ, "up", "--json", "--data-dir", data],
+        [warm_visionq(), "up", "--json", "--data-dir", str(data)],
         env=up.environment,
         capture_output=True,
         text=True,
@@ -253,7 +254,7 @@ def test_kinds_do_not_mix(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "answers").write_text("simulated\n")
     done = subprocess.run(  # our own command
-        [*VISIONQ, "up", "--data-dir", tmp_path / "data"],
+        [warm_visionq(), "up", "--data-dir", str(tmp_path / "data")],
         env=environment_in(tmp_path, PROXYAPI_API_KEY=KEY),
         capture_output=True,
         text=True,
@@ -275,7 +276,7 @@ def test_kinds_do_not_mix(tmp_path: Path) -> None:
 def test_what_workers_could_not_use(tmp_path: Path, name: str, value: str, says: str) -> None:
     """It is named in one line before anything is started."""
     done = subprocess.run(  # our own command
-        [*VISIONQ, "up"],
+        [warm_visionq(), "up"],
         env=environment_in(tmp_path, **{name: value}),
         cwd=tmp_path,
         capture_output=True,
@@ -289,7 +290,7 @@ def test_what_workers_could_not_use(tmp_path: Path, name: str, value: str, says:
 def test_worker_needs_key(tmp_path: Path) -> None:
     """A worker without a key and without another provider refuses to start, in one line."""
     done = subprocess.run(  # our own command
-        [*VISIONQ, "worker"],
+        [warm_visionq(), "worker"],
         env=environment_in(tmp_path, VISIONQ_REDIS_URL="redis://127.0.0.1:1"),
         capture_output=True,
         text=True,

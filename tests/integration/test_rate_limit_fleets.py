@@ -29,7 +29,7 @@ def test_a_known_limit(driver: LedgerDriver, limit: int, *, announces: bool) -> 
 
 @pytest.mark.parametrize(
     ("limit", "latency", "says_pause"),
-    [(60, 1.5, True), (60, 1.5, False), (300, 1.5, True), (300, 0.1, False), (600, 0.1, True)],
+    [(60, 1.5, True), (60, 1.5, False), (300, 0.1, False), (600, 0.1, True)],
 )
 def test_an_unknown_limit(
     driver: LedgerDriver, limit: int, latency: float, *, says_pause: bool
@@ -42,7 +42,7 @@ def test_an_unknown_limit(
     assert refused < 0.05
 
 
-@pytest.mark.parametrize(("before", "after"), [(900, 300), (300, 900)])
+@pytest.mark.parametrize(("before", "after"), [(450, 150), (150, 450)])
 def test_an_unknown_limit_that_changes(driver: LedgerDriver, before: int, after: int) -> None:
     """A minute after the change the new limit is used like one that never changed."""
     fleet = RateLimitFleet(driver, Provider(before))
@@ -64,13 +64,12 @@ def test_a_limit_set_too_high(driver: LedgerDriver) -> None:
     assert refused < 0.05
 
 
-@pytest.mark.parametrize("share", [0.04, 0.08])
-def test_refusals_at_any_rate(driver: LedgerDriver, share: float) -> None:
+def test_refusals_at_any_rate(driver: LedgerDriver) -> None:
     """A provider that refuses some calls at any rate is asked as fast as the slots allow."""
     provider = Provider(refused=1, latency=1)
     fleet = RateLimitFleet(driver, provider, slots=16)
     fleet.run(0.3)  # the rate is learned while little is asked
-    provider.refused = share
+    provider.refused = 0.08
     fleet.run(400)
     rate, _ = fleet.figures(200, 400)
     assert rate > 0.7 * 16 * 60

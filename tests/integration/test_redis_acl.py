@@ -7,7 +7,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,8 @@ from tests.support.packing import PackerBench
 from tests.support.pictures import picture
 from tests.support.redis_servers import RELEASES, started
 from tests.support.waiting import until
-from tests.support.warm_processes import running_simulator
+from tests.support.warm_command import warm_visionq
+from tests.support.warm_processes import WarmProcess, running_simulator
 from tests.support.webhook_receiver import receiving
 from visionq import AsyncClient, Client
 from visionq.contract import Api, State
@@ -106,9 +106,7 @@ def running_worker(users: Users, simulator: RunningSimulator, log: Path) -> Iter
         "PROXYAPI_BASE_URL": simulator.provider_url,
         "VISIONQ_ALLOW_PRIVATE_URLS": "1",
     }
-    command = [sys.executable, "-m", "visionq.cli", "worker", "--concurrency", "4"]
-    with log.open("wb") as file:
-        worker = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
+    worker = WarmProcess(["worker", "--concurrency", "4"], environment, log)
     try:
         until(lambda: users.admin.zcard(WORKERS) == 1, 60, "the worker to register")
         yield
@@ -174,11 +172,9 @@ def test_a_producer_may_ask_for_the_price(users: Users, tmp_path: Path) -> None:
     """`visionq quote` works as the producer's user, without what that user may not see."""
     load_missing(users.admin)
     (tmp_path / "a.png").write_bytes(picture(1))
-    command = [sys.executable, "-m", "visionq.cli", "quote", str(tmp_path / "a.png"), "--json"]
+    command = [warm_visionq(), "quote", str(tmp_path / "a.png"), "--json", "-p", "Что?"]
     environment = {**os.environ, "VISIONQ_REDIS_URL": users.producer}
-    ended = subprocess.run(
-        [*command, "-p", "Что?"], env=environment, capture_output=True, text=True, check=False
-    )
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["pictures"] == 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from decimal import Decimal
+from functools import cache
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from visionq.devstack.simulator import RunningSimulator
 
-SAMPLES = {sample.name: sample.content for sample in sample_pictures()}
 RESPONSES = "/openai/v1/responses"
 #: Of `question()` on gpt-6-luna: 720x480 at `low` is 512x341, 16 by 11 patches, times 1.2; then the
 #: message and its text.
@@ -73,8 +73,13 @@ def question(picture: str | None = None, **more: object) -> dict[str, Any]:
     }
 
 
+@cache
+def samples() -> dict[str, bytes]:
+    return {sample.name: sample.content for sample in sample_pictures()}
+
+
 def url_of(name: str, media_type: str = "image/jpeg") -> str:
-    return f"data:{media_type};base64,{base64.b64encode(SAMPLES[name]).decode()}"
+    return f"data:{media_type};base64,{base64.b64encode(samples()[name]).decode()}"
 
 
 def test_bill_counts_every_call_and_charges_answers(simulator: RunningSimulator) -> None:

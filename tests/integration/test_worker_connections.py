@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.pictures import picture
-from tests.support.warm_processes import running_simulator
+from tests.support.warm_processes import WarmProcess, running_simulator
 from visionq.redis_connection import connect
 from visionq.sdk import Client
 
@@ -26,14 +24,14 @@ def test_a_worker_answers_over_sockets_and_tls(
     url = request.getfixturevalue(kind)
     with connect(url, "tests") as redis:
         redis.flushall()
-    with running_simulator() as simulator, (tmp_path / "log").open("wb") as log:
+    with running_simulator() as simulator:
         environment = {
             **os.environ,
             "VISIONQ_REDIS_URL": url,
             "PROXYAPI_BASE_URL": simulator.provider_url,
         }
-        command = [sys.executable, "-m", "visionq.cli", "worker", "--concurrency", "4"]
-        worker = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        command = ["worker", "--concurrency", "4"]
+        worker = WarmProcess(command, environment, tmp_path / "log")
         try:
             with Client(redis_url=url) as client:
                 job = client.submit(prompt="Что изображено?", images=[picture(5)])

@@ -17,7 +17,7 @@ from celery import Celery
 
 from tests.support.pictures import data_url, picture
 from tests.support.waiting import until
-from tests.support.warm_processes import WarmWorker
+from tests.support.warm_processes import WarmProcess
 from visionq import names
 from visionq.devstack.redis_server import running_redis
 from visionq.ledger.views import result_of
@@ -38,7 +38,7 @@ KEY = "sk-canary-key-4242"
 
 @dataclass
 class Worker:
-    process: WarmWorker
+    process: WarmProcess
     log: Path
 
     def text(self) -> str:
@@ -62,7 +62,7 @@ def working(
         **(extra or {}),
     }
     log = folder / "worker.log"
-    process = WarmWorker(["worker", "--concurrency", str(slots)], environment, log)
+    process = WarmProcess(["worker", "--concurrency", str(slots)], environment, log)
     try:
         yield Worker(process, log)
     finally:

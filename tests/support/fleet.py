@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tests.support.pictures import picture
 from tests.support.waiting import until
-from tests.support.warm_processes import WarmWorker, running_simulator
+from tests.support.warm_command import warm_visionq
+from tests.support.warm_processes import WarmProcess, running_simulator
 from visionq import names
 from visionq.devstack.redis_server import RedisServer, running_redis
 from visionq.sdk import Client
@@ -83,7 +84,7 @@ class Fleet:
     def visionq(self, *words: object) -> subprocess.CompletedProcess[str]:
         """Run a command as an operator of this fleet does."""
         return subprocess.run(
-            [sys.executable, "-m", "visionq.cli", *map(str, words)],
+            [warm_visionq(), *map(str, words)],
             env=self.environment(),
             capture_output=True,
             text=True,
@@ -101,7 +102,7 @@ class Fleet:
         path = self.logs / f"worker-{number}.log"
         # What PYTHONPATH changes must be imported again.
         if not program and "PYTHONPATH" not in self.extra:
-            return WarmWorker(self._worker_arguments(number), self.environment(), path)
+            return WarmProcess(self._worker_arguments(number), self.environment(), path)
         command = [*(program or ("-m", "visionq.cli")), *self._worker_arguments(number)]
         with path.open("wb") as log:
             return subprocess.Popen(

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -21,6 +20,7 @@ from producer.gateway.access import Scope, add_key, describe_key, new_secret
 from tests.support.fleet import Fleet, running_fleet
 from tests.support.pictures import data_url
 from tests.support.waiting import until
+from tests.support.warm_processes import WarmProcess
 from visionq.devstack.children import answers
 from visionq.devstack.ports import free_ports
 from visionq.redis_connection import connect
@@ -40,7 +40,7 @@ class Gateway:
     extra: dict[str, str]
     #: Where it keeps files; of another gateway's, if they share them.
     files: Path
-    process: subprocess.Popen[bytes] = field(init=False)
+    process: WarmProcess = field(init=False)
 
     @property
     def url(self) -> str:
@@ -53,10 +53,8 @@ class Gateway:
             "VISIONQ_GATEWAY_KEY": KEY,
             **self.extra,
         }
-        command = [sys.executable, "-m", "visionq.cli", "gateway"]
-        command += ["--port", str(self.port), "--files-dir", str(self.files)]
-        with (self.folder / "gateway.log").open("ab") as log:
-            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        command = ["gateway", "--port", str(self.port), "--files-dir", str(self.files)]
+        self.process = WarmProcess(command, environment, self.folder / "gateway.log")
         until(lambda: answers(self.port, "/healthz"), 60, self.log)
 
     def kill(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.support.waiting import until
+from tests.support.warm_processes import WarmProcess
 from visionq.devstack.children import answers
 from visionq.devstack.ports import free_port
 
@@ -34,9 +34,7 @@ needs_prometheus = pytest.mark.skipif(
 @contextmanager
 def running_exporter(fleet: Fleet, log: Path) -> Iterator[str]:
     port = free_port()
-    command = [sys.executable, "-m", "visionq.cli", "exporter", "--port", str(port)]
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, env=fleet.environment(), stdout=file, stderr=file)
+    process = WarmProcess(["exporter", "--port", str(port)], fleet.environment(), log)
     try:
         until(lambda: answers(port, "/healthz"), 30, "the exporter")
         yield f"127.0.0.1:{port}"

@@ -1,4 +1,4 @@
-"""Workers and simulators forked from a process that has imported everything.
+"""Workers, gateways, commands and simulators forked from a process that has imported everything.
 
 Importing is most of what their start costs. They are whole processes that run their own command,
 each with its own environment.
@@ -39,6 +39,7 @@ _IMPORTED: Final = [
     "kombu.transport.pyamqp",
     "openai.resources.chat",
     "openai.resources.responses",
+    "producer.gateway.application",
     "visionq.cli",
     "visionq.devstack.simulator.__main__",
     "worker.worker_command",
@@ -53,8 +54,8 @@ _STDOUT: Final = 1
 _STDERR: Final = 2
 
 
-class WarmWorker:
-    """A worker process, with the methods of `subprocess.Popen` that tests use."""
+class WarmProcess:
+    """A process of `visionq`, with the methods of `subprocess.Popen` that tests use."""
 
     def __init__(self, arguments: list[str], environment: dict[str, str], log: Path) -> None:
         _CONTEXT.set_forkserver_preload(_IMPORTED)
@@ -73,7 +74,7 @@ class WarmWorker:
         self._process.join(timeout)
         code = self._process.exitcode
         if code is None:
-            raise subprocess.TimeoutExpired(f"worker {self.pid}", timeout or 0)
+            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
         return code
 
     def send_signal(self, number: int) -> None:
@@ -90,7 +91,7 @@ class WarmWorker:
 def _work(arguments: list[str], environment: dict[str, str], log: Path) -> None:
     from visionq.cli import main  # noqa: PLC0415  # in the child alone, where it is imported already
 
-    with log.open("wb") as file:
+    with log.open("ab") as file:
         os.dup2(file.fileno(), _STDOUT)
         os.dup2(file.fileno(), _STDERR)
     _become(environment, ["visionq", *arguments])

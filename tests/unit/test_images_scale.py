@@ -198,8 +198,8 @@ from benchmarks.pictures import encoded, photo
 from worker.images import ImageLimits, inspect, scale
 from worker.images.encode import decode_in_srgb
 
-target = (900, 675)
-drawn = photo(1000, 750).resize((2400, 1800))
+target = (675, 506)
+drawn = photo(1000, 750).resize((1800, 1350))
 clear = drawn.convert("RGBA")
 clear.putalpha(Image.linear_gradient("L").resize(drawn.size))
 opaque = drawn.convert("RGBA")
@@ -214,7 +214,7 @@ del drawn, clear, opaque
 limits, found = ImageLimits(max_bytes=99_000_000), {}
 for name, data in files.items():
     checked = inspect(data, name=name, limits=limits)
-    eighths = scale.jpeg_eighths((2400, 1800), target) if name == "JPEG" else 8
+    eighths = scale.jpeg_eighths((1800, 1350), target) if name == "JPEG" else 8
     claimed = checked.layout.memory(eighths=eighths, sent_pixels=target[0] * target[1]) / 2**20
     def make():
         decode_in_srgb(checked, target, flatten=False, name=name, limits=limits)

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from visionq import installation
 
 ROOT = Path(__file__).parents[2]
@@ -16,20 +14,21 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = ("monitoring.flower.flower_command", "producer.ask_command", "worker.worker_command")
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_others_are_not_imported(tmp_path: Path, command: str) -> None:
+def test_others_are_not_imported(tmp_path: Path) -> None:
     """A package of someone else that is first on the path is not taken for ours."""
-    name = command.partition(".")[0]
-    (tmp_path / f"{name}.py").write_text("raise SystemExit('not ours')", "utf-8")
+    ours = [command.partition(".")[0] for command in COMMANDS]
+    for name in ours:
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not ours')", "utf-8")
     program = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
         f"from visionq import installation; installation.install_finder()\n"
-        f"import {command}; print({name}.__file__)"
+        f"import {', '.join(COMMANDS)}; print({', '.join(f'{name}.__file__' for name in ours)})"
     )
     said = subprocess.run(
         [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False
     )
-    assert said.stdout.strip() == str(ROOT / name / "__init__.py"), said.stderr
+    wanted = [str(ROOT / name / "__init__.py") for name in ours]
+    assert said.stdout.split() == wanted, said.stderr
 
 
 def test_modules_are_run_as_programs(tmp_path: Path) -> None:

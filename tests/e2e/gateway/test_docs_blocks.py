@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -18,8 +17,11 @@ from PIL import Image
 from tests.support.docs_blocks import ROOT, Block, blocks, shell_lines, visionq_arguments
 from tests.support.gateway import KEY, asked
 from tests.support.pictures import data_url, picture
+from tests.support.warm_command import warm_visionq
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.fleet import Fleet
     from tests.support.gateway import Gateway
 
@@ -73,6 +75,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
     for name in ("receipt.schema.json", "card.json"):
         (folder / name).write_text(json.dumps(schema))
+    drawn = {"images": [], "annotations": [], "categories": []}
+    (folder / "people.json").write_text(json.dumps(drawn))
     for name in ("question.txt", "prompt.txt"):
         (folder / name).write_text("What is it?")
     (folder / "page.txt").write_text("Model\tInput, ₽\tOutput, ₽\ngpt-4o-mini\t40\t160\n", "utf-8")
@@ -82,7 +86,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "input.jsonl").write_text(json.dumps(line) + "\n")
     programs = folder / ".venv" / "bin"
     programs.mkdir(parents=True)
-    (programs / "visionq").symlink_to(Path(sys.executable).parent / "visionq")
+    (programs / "visionq").symlink_to(warm_visionq())
     return folder
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 from tests.support.fleet import Fleet, running_fleet
 from tests.support.gateway import asked, gateway_and_fleet
 from tests.support.pictures import picture
 from tests.support.waiting import until
+from tests.support.warm_processes import WarmProcess
 from tests.support.webhook_receiver import Receiver, receiving
 from visionq.names import DELIVERIES, DELIVERIES_OUT, QUEUE_BULK, QUEUE_INTAKE, QUEUE_INTERACTIVE
 from visionq.webhooks import set_webhook
@@ -97,9 +96,7 @@ def test_death_between_end_and_delivery(tmp_path: Path) -> None:
 
 def _start(fleet: Fleet, *options: str) -> None:
     before = set(fleet.registered())
-    command = [sys.executable, "-m", "visionq.cli", "worker", "--concurrency", "4", *options]
-    command += ["--name", f"visionq-worker-{len(fleet.workers)}"]
-    with (fleet.logs / f"worker-{len(fleet.workers)}.log").open("wb") as log:
-        worker = subprocess.Popen(command, env=fleet.environment(), stdout=log, stderr=log)
-    fleet.workers.append(worker)
+    command = ["worker", "--name", f"visionq-worker-{len(fleet.workers)}", "--concurrency", "4"]
+    log = fleet.logs / f"worker-{len(fleet.workers)}.log"
+    fleet.workers.append(WarmProcess([*command, *options], fleet.environment(), log))
     until(lambda: bool(set(fleet.registered()) - before), 60, "the worker to register")
