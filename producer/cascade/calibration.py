@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 CANDIDATES: Final = tuple(step / 200 for step in range(200, -1, -1))
 #: Shares of disagreement by which an audit's evidence is weighed, between the promise and 1.
 _ALTERNATIVES: Final = 20
+#: Part of the strong model's cost that a ladder must save to be worth it.
+_LEAST_SAVING: Final = 0.02
 #: By so much a product of floats may miss a whole number.
 _ROUNDING: Final = 1e-9
 #: Rows of a sample, by the fewest on which the promise can be made.
@@ -107,7 +109,8 @@ class Calibration:
         """The cheapest of them, None where the strong model alone costs no more."""
         kept = [one for one in self.found.values() if one is not None]
         best = min(kept, key=lambda one: one.rub, default=None)
-        return best if best is not None and best.rub < self.strong_rub else None
+        most = self.strong_rub * (1 - _LEAST_SAVING)
+        return best if best is not None and best.rub <= most else None
 
 
 def calibrate(

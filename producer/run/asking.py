@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
+    from producer.cascade.sampled_rows import RunAudit
     from producer.run.plan import Question
     from producer.run.run_progress import Tally
     from producer.run.run_record import Record
@@ -59,6 +60,8 @@ class RowsToAsk:
     paid: Callable[[], Decimal]
     #: Stops where paid answers fail; None: never.
     waste: WasteBreaker | None = None
+    #: Stops where answers of a ladder are not what was promised; None: never.
+    audit: RunAudit | None = None
     #: Ids of the rows to ask about now; None: all that are selected.
     sample: frozenset[str] | None = None
     #: Columns of the source that the record repeats; None: all.
@@ -111,6 +114,7 @@ def ask_rows(rows: RowsToAsk, redis_url: str, settings: Settings) -> Outcome:
             ensure_budget=budget.ensure,
             clock=time.monotonic,
             waste=rows.waste,
+            audit=rows.audit,
         )
         with closing(display):
             return session.run()

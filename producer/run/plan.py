@@ -203,7 +203,7 @@ def make_question(
     model, tenant = options.get("model"), options.get("tenant")
     options["model"] = migrations.model_of(model, tenant, settings.default_model)
     check_options(options, settings)
-    _check_price(options["model"], settings)
+    check_price(options["model"], settings)
     given = any(one is not None for one in (text, file, recipe))
     prompt = prompt_for(source, take_prompt(text, file, stdin, recipe) if given else None)
     fingerprint = "" if prompt else source.fingerprint()
@@ -219,11 +219,15 @@ def _check_columns(wanted: Iterable[str], source: Source) -> None:
             raise click.BadParameter(message, param_hint="--column")
 
 
-def _check_price(model: str, settings: Settings) -> None:
-    """Refuse a model without a price: no budget could be kept."""
+def check_price(model: str, settings: Settings, option: str = "--model") -> None:
+    """Refuse a model without a price: no budget could be kept.
+
+    Raises:
+        click.BadParameter: the table has none; the message names the option.
+    """
     if load_prices(settings.prices_file).for_model(model) is None:
         raise click.BadParameter(
             f"no price is known for {model}: check its name, or enter its price in a file of your"
             " own (VISIONQ_PRICES_FILE)",
-            param_hint="--model",
+            param_hint=option,
         )

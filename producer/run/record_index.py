@@ -127,6 +127,11 @@ class Index:
             simulated, real = self._database.execute(query).fetchone()
         return simulated, real
 
+    def ids(self) -> list[str]:
+        """Return the ids of all rows."""
+        with self._lock:
+            return [row_id for (row_id,) in self._database.execute("SELECT id FROM rows")]
+
     def paid(self) -> Decimal:
         """Return the rubles paid for all rows."""
         with self._lock:

@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from producer.cascade.cascade_options import (
+    check_ladder_options,
+    ladder_options,
+    take_ladder,
+    with_ladder,
+)
 from producer.job_options import job_options, prompt_options, take_question
 from producer.quote.near_page import near_page_option
 from producer.run.plan import RunOptions, make_plan
@@ -87,6 +93,7 @@ def again(given: list[str]) -> list[str]:
 @click.option("--fresh", is_flag=True, help="Start OUT again; its content goes to OUT.bak.")
 @click.option("--ordered", is_flag=True, help="Sort OUT in the order of SOURCE.")
 @click.option("--yes", is_flag=True, help="Start without asking.")
+@ladder_options
 @click.option("--detach", is_flag=True, help="Go on without this terminal: see `visionq runs`.")
 @click.option("--end-with-stdin", is_flag=True, hidden=True, help="Stop as by Ctrl-C at its end.")
 @near_page_option
@@ -137,7 +144,11 @@ def run(
             form=take_table_form(options, settings.time_zone, folder_of(source)),
         )
         described = take_source_options(options)
+        ladder = take_ladder(options)
         asked = take_question(options)
+        if ladder is not None:
+            check_ladder_options(run_options, options)
+            asked["model"] = ladder.models[0]
         if detach and STDIN in (source, asked["prompt"]):
             raise click.UsageError("--detach leaves stdin behind: give SOURCE and prompt as files")
         plan = make_plan(
@@ -149,8 +160,13 @@ def run(
             stdin=sys.stdin.buffer,
             migrations=found_migrations(settings),
         )
+        workflow = None
+        if ladder is not None:
+            from producer.cascade.cascade_workflow import CascadeWorkflow  # noqa: PLC0415  # likewise
+
+            plan, workflow = with_ladder(plan, ladder, settings), CascadeWorkflow
         given = click.get_current_context().meta[_GIVEN] if detach else None
         terminal, model = Terminal(yes=yes, as_json=as_json), plan.question.options["model"]
         if model != (named := asked.get("model") or settings.default_model):
             terminal.say(f"model: {named} is migrated to {model} (`visionq models show`)")
-        return work(plan, settings, terminal, given and again(given))
+        return work(plan, settings, terminal, given and again(given), workflow)

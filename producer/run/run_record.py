@@ -142,6 +142,11 @@ def _take_result(row: dict[str, Any], result: ResultDocument) -> None:
         "warnings": [*result.warnings, *warnings],
         "request_id": result.request_id,
     }
+    if result.steps:
+        row |= {
+            "model": result.model,
+            "steps": [step.model_dump(mode="json") for step in result.steps],
+        }
     if result.finished_at is not None:
         row["finished_at"] = result.finished_at.isoformat(timespec="milliseconds")
 

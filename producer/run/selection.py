@@ -31,6 +31,8 @@ class Again:
 
     failed: bool = False
     changed: bool = False
+    #: Ask again about rows that another model than this has answered; None: about none.
+    unless_by: str | None = None
 
 
 @dataclass
@@ -74,6 +76,8 @@ class Selection:
     def _is_asked(self, row: Row | BadRow, entry: IndexEntry | None) -> bool:
         if entry is None or (entry.failed and self.again.failed):
             return True
+        if self.again.unless_by and not entry.failed:
+            return bool(self.stored(entry)["model"] != self.again.unless_by)
         what = self._change(row, entry)
         if what is None:
             return False

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
+    from producer.cascade.sampled_rows import RunAudit
     from producer.run.feeder import Feeder, Out, Window
     from producer.run.plan import Question
     from producer.run.run_progress import Tally
@@ -211,6 +212,10 @@ class Outcome(StrEnum):
     OUT_OF_BUDGET = "out_of_budget"
     WASTEFUL = "wasteful"
     """Too many of the paid answers fail."""
+    UNPROMISED = "unpromised"
+    """No threshold of a ladder keeps the promise for less than the last model costs."""
+    DISAGREES = "disagrees"
+    """Fewer answers of a ladder agree with the last model's than were promised."""
     INTERRUPTED = "interrupted"
 
 
@@ -220,6 +225,8 @@ EXITS: Final = {
     Outcome.SAMPLED: EXIT_STOPPED,
     Outcome.OUT_OF_BUDGET: EXIT_STOPPED,
     Outcome.WASTEFUL: EXIT_STOPPED,
+    Outcome.UNPROMISED: EXIT_STOPPED,
+    Outcome.DISAGREES: EXIT_STOPPED,
     Outcome.INTERRUPTED: EXIT_INTERRUPTED,
 }
 SAID: Final = {
@@ -227,6 +234,13 @@ SAID: Final = {
     Outcome.SAMPLED: "stopped after the sample; the same command without --first does the rest",
     Outcome.OUT_OF_BUDGET: "stopped by --max-rub; the same command with more goes on",
     Outcome.WASTEFUL: "stopped: paid answers fail; the same command with --max-waste 100 goes on",
+    Outcome.UNPROMISED: (
+        "stopped after the sample; the same command with --strong rest asks the last model alone"
+    ),
+    Outcome.DISAGREES: (
+        "stopped: agreement is below the promise; the same command with --strong rest asks the last"
+        " model about the other rows, and with --strong all about these as well"
+    ),
     Outcome.INTERRUPTED: "interrupted; the same command goes on",
 }
 
@@ -262,6 +276,8 @@ class Session:
     clock: Callable[[], float]
     #: None: paid failures do not stop the run.
     waste: WasteBreaker | None = None
+    #: None: the answers are those of one model.
+    audit: RunAudit | None = None
 
     def __post_init__(self) -> None:
         self._census: RunCounts | None = None
@@ -294,6 +310,8 @@ class Session:
                     return Outcome.INTERRUPTED
                 if self.waste is not None and self.waste.has_tripped:
                     return Outcome.WASTEFUL
+                if self.audit is not None and self.audit.has_tripped:
+                    return Outcome.DISAGREES
                 if self._broke and self._rests_on_budget():
                     return Outcome.OUT_OF_BUDGET
             self.display.show(self.tally, None)
@@ -391,6 +409,8 @@ class Session:
         self._written += len(new)
         if self.waste is not None:
             self.waste.take(new)
+        if self.audit is not None:
+            self.audit.take(new)
         paid_earlier = sum((one.paid for one in earlier if one is not None), Decimal(0))
         self.tally.take(new, paid_earlier, self.clock())
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from decimal import Decimal
 
+    from producer.cascade.sampled_rows import RunAudit
     from producer.quote import Quote
     from producer.run.plan import RunPlan
     from producer.run.run_progress import Terminal
@@ -42,7 +43,11 @@ if TYPE_CHECKING:
 
 
 def work(
-    plan: RunPlan, settings: Settings, terminal: Terminal, to_detach: Sequence[str] | None = None
+    plan: RunPlan,
+    settings: Settings,
+    terminal: Terminal,
+    to_detach: Sequence[str] | None = None,
+    workflow: type[Workflow] | None = None,
 ) -> int:
     """Show the cost, ask, run, and complete OUT; return the exit code.
 
@@ -56,7 +61,7 @@ def work(
     with closing(Record(options.record, fresh=options.fresh)) as record, ExitStack() as stack:
         record.check(plan.question.fingerprint)
         record.check_origin(simulates=simulates(settings))
-        begun = _Workflow(plan, settings, terminal, record, stack)
+        begun = (workflow or Workflow)(plan, settings, terminal, record, stack)
         if not begun.agreed():
             return EXIT_STOPPED
         if options.is_table:
@@ -77,7 +82,9 @@ def work(
 
 
 @dataclass
-class _Workflow:
+class Workflow:
+    """A run of one question to one model."""
+
     plan: RunPlan
     settings: Settings
     terminal: Terminal
@@ -86,6 +93,9 @@ class _Workflow:
 
     def __post_init__(self) -> None:
         self.tally = Tally()
+        #: What the next session asks, and what compares its answers.
+        self.question = self.plan.question
+        self.audit: RunAudit | None = None
         self._stack: Stack | None = None
         #: Ids of the sample; None: no sample.
         self._sample: frozenset[str] | None = None
@@ -184,7 +194,7 @@ class _Workflow:
         plan = self.plan
         rows = RowsToAsk(
             source=plan.source,
-            question=plan.question,
+            question=self.question,
             run=plan.run,
             record=self.record,
             selection=self._selection(),
@@ -192,6 +202,7 @@ class _Workflow:
             max_rub=plan.options.max_rub,
             paid=lambda: self.tally.paid,
             waste=waste,
+            audit=self.audit,
             sample=sample,
             columns=plan.options.form.columns,
             ends_with_stdin=plan.options.ends_with_stdin,

@@ -20,6 +20,7 @@ PAGES = (
     "docs/batch-lane.md",
     "docs/compare.md",
     "docs/photo-libraries.md",
+    "docs/cascade.md",
     "docs/recipes.md",
 )
 #: Every page, in both languages.

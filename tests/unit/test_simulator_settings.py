@@ -33,6 +33,7 @@ def test_defaults() -> None:
         "seed": 0,
         "faults": {},
         "accuracies": {},
+        "sureness": {},
         "truth_seed": 0,
         "faults_next": [],
         "batch_api": True,

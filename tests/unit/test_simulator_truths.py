@@ -10,7 +10,7 @@ import pytest
 from tests.support.pictures import picture
 from visionq.devstack.simulator.instances import instance
 from visionq.devstack.simulator.seen_pictures import look
-from visionq.devstack.simulator.truths import Quality, truth_of, verdict
+from visionq.devstack.simulator.truths import Quality, SimulatedSureness, truth_of, verdict
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -87,3 +87,19 @@ def test_a_judge_recognises_the_truth() -> None:
     assert verdict([question.format("A box!", "A lamp.")], "A box") == "first"
     assert verdict([question.format("A lamp.", "A lamp.")], "A box") == "equal"
     assert verdict(["What is it?"], "A box") is None
+
+
+@pytest.mark.parametrize("sureness", list(SimulatedSureness))
+def test_sureness_goes_with_rightness_as_it_is_told(sureness: SimulatedSureness) -> None:
+    """High where the answer is right, where it is wrong, or anywhere."""
+    schema = {"properties": {"colour": {"enum": ["red", "blue"]}, "confidence": {"type": "number"}}}
+    made = {"colour": "red", "confidence": 0}
+    quality = Quality(0, "one", 0.6, sureness)
+    given = [quality.answer(schema, dict(made), one) for one in PICTURES]
+    known = [truth_of(schema, one) for one in PICTURES]
+    by: dict[bool, list[float]] = {True: [], False: []}
+    for one, truth in zip(given, known, strict=True):
+        by[one["colour"] == truth["colour"]].append(one["confidence"])
+    right_mean, wrong_mean = (sum(by[key]) / len(by[key]) for key in (True, False))
+    gap = {"informed": 0.45, "uninformed": 0.0, "adversarial": -0.45}[sureness.value]
+    assert right_mean - wrong_mean == pytest.approx(gap, abs=0.08)

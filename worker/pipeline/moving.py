@@ -82,7 +82,7 @@ def _sureness(cascade: Cascade, claim: Claim, result: ResultDocument) -> float |
             return result.sureness
         case Sureness.AGREEMENT:
             before = claim.steps[-1].text if claim.steps else ""
-            return agreement_sureness(before, result.text) if before else None
+            return agreement_sureness(before, result.text, cascade.field) if before else None
 
 
 def _saved(attempt: Attempt, result: ResultDocument, cost: int) -> Decimal | None:

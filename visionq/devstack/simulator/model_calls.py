@@ -268,7 +268,8 @@ def _quality(question: ModelRequest, account: Account) -> Quality | None:
     detail = question.pictures[0].detail if question.pictures else ""
     usual = accuracies.get(question.model, 1.0)
     accuracy = accuracies.get(f"{question.model}@{detail}", usual)
-    return Quality(account.settings.truth_seed, question.model, accuracy)
+    sureness = account.settings.sureness.get(question.model)
+    return Quality(account.settings.truth_seed, question.model, accuracy, sureness)
 
 
 def _tier(question: ModelRequest, price: SimulatedPrice, account: Account) -> str:

@@ -21,6 +21,7 @@ from pydantic import (
 from visionq.devstack.simulator.dialects import DialectName
 from visionq.devstack.simulator.faults import BatchFault, Fault
 from visionq.devstack.simulator.refusals import by_proxy
+from visionq.devstack.simulator.truths import SimulatedSureness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,6 +91,11 @@ class SimulatorSettings(BaseModel):
     #: Model, or `MODEL@DETAIL`, → share of the fields of its answers that are true. With any of
     #: them, answers say what is drawn for each picture, and models not named are always right.
     accuracies: dict[Annotated[str, Field(strict=True)], Probability] = Field(default_factory=dict)
+    #: Model → how the field `confidence` of its answers goes with their rightness; of models not
+    #: named it is a number like any other.
+    sureness: dict[Annotated[str, Field(strict=True)], SimulatedSureness] = Field(
+        default_factory=dict
+    )
     #: Another one, other truths.
     truth_seed: StrictInt = 0
     #: Service tiers without room: calls that ask for them are served at the ordinary one.

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +34,21 @@ _VERDICT: Final = "better"
 _MARKS: Final = ("first", "second")
 
 
+#: The field that says how sure a model is.
+_SURENESS: Final = "confidence"
+
+
+class SimulatedSureness(StrEnum):
+    """How a model's sureness goes with the rightness of its answers."""
+
+    INFORMED = "informed"
+    """Higher where it is right."""
+    UNINFORMED = "uninformed"
+    """Drawn by itself."""
+    ADVERSARIAL = "adversarial"
+    """Higher where it is wrong."""
+
+
 @dataclass(frozen=True)
 class Quality:
     """A model's accuracy per field, and the seed of the ground truth."""
@@ -41,10 +57,28 @@ class Quality:
     model: str
     #: Share of the fields that the model reports as they are.
     accuracy: float
+    #: What `confidence`, a field of the schema, says of the others.
+    sureness: SimulatedSureness | None = None
 
     def answer(self, schema: Mapping[str, Any], value: object, picture: str) -> Any:  # noqa: ANN401  # any JSON value
         """Return this model's answer: `value` with drawn leaves."""
-        return self._filled(schema, schema, value, (picture,))
+        found = self._filled(schema, schema, value, (picture,))
+        if self.sureness is not None and isinstance(found, dict) and _SURENESS in found:
+            found[_SURENESS] = self._sureness(found, (picture,))
+        return found
+
+    def _sureness(self, answer: Mapping[str, Any], path: tuple[str, ...]) -> float:
+        """Return a high number where the answer is right, or wrong, or regardless of it."""
+        is_right = all(
+            isinstance(value, dict) or self._is_right(*path, name)
+            for name, value in answer.items()
+            if name != _SURENESS
+        )
+        share = self._draw("sureness", self.model, *path).random()
+        high, low = 0.7 + 0.3 * share, 0.8 * share
+        if self.sureness is SimulatedSureness.UNINFORMED:
+            return round(share, 3)
+        return round(high if is_right == (self.sureness is SimulatedSureness.INFORMED) else low, 3)
 
     def text(self, picture: str) -> str:
         """Return the answer of this model to a question without a schema."""
