@@ -159,6 +159,38 @@ def test_next_model_waits_for_its_budget(driver: LedgerDriver) -> None:
     assert driver.ledger.admit(third, cache_key="", reserve=900, tokens=10).verdict == "GO"
 
 
+def test_death_at_the_next_model(driver: LedgerDriver) -> None:
+    """A worker that dies there loses nothing: the job stays at that model, its first step paid."""
+    claim = driver.begin(new_job(**LADDER))
+    driver.ledger.admit(claim, cache_key="", reserve=900, tokens=10)
+    driver.ledger.finish(claim, paid(moved("m2")))
+    second = again(driver, claim)
+    driver.ledger.admit(second, cache_key="", reserve=2000, tokens=10)
+    driver.lapse(second)
+    assert driver.money() == {"settled": 700, "unknown": 2000, "unknown_calls": 1}
+    driver.worker()
+    third = again(driver, claim)
+    assert (third.document.model, third.interrupted, len(third.steps)) == ("m2", True, 1)
+    driver.ledger.finish(second, paid(completed(claim.id), 1500))
+    assert driver.money() == {"settled": 2200}
+    assert driver.ledger.admit(third, cache_key="", reserve=9, tokens=1).verdict == "ANSWER"
+
+
+def test_late_answer_of_a_model_that_was_left(driver: LedgerDriver) -> None:
+    """It is booked, and is not the answer of a job that another model is asked about."""
+    first = driver.begin(new_job(**LADDER))
+    driver.ledger.admit(first, cache_key="", reserve=900, tokens=10)
+    driver.lapse(first)
+    driver.worker()
+    second = again(driver, first)
+    driver.ledger.admit(second, cache_key="", reserve=900, tokens=10)
+    driver.ledger.finish(second, paid(moved("m2")))
+    driver.ledger.finish(first, paid(completed(first.id), 600))
+    assert driver.money() == {"settled": 1300}
+    third = again(driver, first)
+    assert driver.ledger.admit(third, cache_key="", reserve=900, tokens=10).verdict == "GO"
+
+
 def test_cancelled_job_does_not_move(driver: LedgerDriver) -> None:
     """A job that was cancelled while its call was out keeps its cost, and ends."""
     claim = driver.begin(new_job(fallback=["m2"], **LADDER | {"cascade": None}))

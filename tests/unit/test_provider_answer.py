@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -255,3 +256,26 @@ def test_a_limit_that_reasoning_has_taken(api: Api, reasoning: int) -> None:
     said, is_told = caught.value.message, reasoning >= 1000
     assert ("--effort none" in said and "--max-output-tokens" in said) is is_told
     assert (f"effort high took {reasoning:,} tokens of 2,000" in said) is is_told
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        responses(said("a cat") | {"logprobs": [{"logprob": -0.1}, {"logprob": -0.3}]}),
+        chat("a cat")
+        | {
+            "choices": [
+                {
+                    "finish_reason": "stop",
+                    "message": {"content": "a cat"},
+                    "logprobs": {"content": [{"logprob": -0.1}, {"logprob": -0.3}]},
+                }
+            ]
+        },
+    ],
+)
+def test_probabilities_of_tokens(body: dict[str, Any]) -> None:
+    """The mean probability of an answer's tokens is read where the API gives it."""
+    assert read(body).sureness == pytest.approx(math.exp(-0.2))
+    assert read(chat("a cat")).sureness is None
+    assert read(responses(said("a cat") | {"logprobs": [{"logprob": "?"}, 7]})).sureness is None

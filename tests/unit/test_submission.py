@@ -17,8 +17,9 @@ from hypothesis import given
 from visionq import submission
 from visionq.blobs import sha256_of
 from visionq.errors import EmptyFile, InvalidJob, TooLarge
+from visionq.pricing.model_options import load_option_table
 from visionq.settings import Settings
-from visionq.submission import check_size, extract_data_urls, prepare
+from visionq.submission import asked_of, check_size, extract_data_urls, prepare
 
 SETTINGS = Settings(default_model="own-model", default_max_output_tokens=77)
 URL = {"url": "https://example.com/a.png"}
@@ -63,6 +64,56 @@ def test_wrong_field(fields: dict[str, Any], message: str) -> None:
 
 #: Bytes that a picture may have.
 MOST = 1_000_000
+
+
+CHEAP, STRONG = "gpt-6-luna", "gpt-6.1-terra"
+SURE: dict[str, Any] = {
+    "type": "object",
+    "properties": {"confidence": {"type": "number"}},
+    "required": ["confidence"],
+}
+
+
+def ladder(*models: str, **fields: Any) -> dict[str, Any]:
+    return {"models": models or (STRONG,), "sure_at": 0.8, **fields}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"fallback": [CHEAP]}, "fallback: gpt-6-luna is named twice"),
+        ({"fallback": [STRONG, STRONG]}, "fallback: gpt-6.1-terra is named twice"),
+        ({"fallback": ["gpt-unheard-of"]}, "fallback: gpt-unheard-of has no price"),
+        ({"fallback": ["gpt-4o"], "effort": "none"}, "fallback: effort: gpt-4o takes no effort"),
+        ({"fallback": list("abcde")}, "fallback: "),
+        ({"fallback": [STRONG], "lane": "batch"}, "lane: a job with further models"),
+        ({"cascade": ladder()}, "cascade.sureness: field needs an answer_schema"),
+        ({"cascade": ladder(field="sure"), "answer_schema": SURE}, "cascade.field: "),
+        ({"cascade": ladder(sureness="agreement")}, "cascade.sureness: agreement is that of two"),
+        ({"cascade": ladder(sure_at=1.5)}, "cascade.sure_at: "),
+        ({"cascade": {"models": [], "sure_at": 0.5}}, "cascade.models: "),
+        (
+            {"cascade": ladder(sureness="logprobs"), "fallback": [STRONG]},
+            "fallback: gpt-6.1-terra is named twice",
+        ),
+    ],
+)
+def test_wrong_further_models(fields: dict[str, Any], message: str) -> None:
+    """A fallback or a cascade that can't be asked is refused by its field, and by the model."""
+    with pytest.raises(InvalidJob) as raised:
+        prepare(job(model=CHEAP, **fields), SETTINGS)
+    assert raised.value.message.startswith(message)
+
+
+def test_each_model_has_its_defaults() -> None:
+    """Effort and longest answer that nobody gave are those of the model that is asked."""
+    document = prepare(job(model="gpt-4o", fallback=["gpt-5-mini"]), SETTINGS)
+    table = load_option_table()
+    asked = asked_of(document, "gpt-5-mini", {"effort", "max_output_tokens"}, table, SETTINGS)
+    direct = prepare(job(model="gpt-5-mini"), SETTINGS)
+    assert (document.effort, asked.effort) == (None, direct.effort)
+    assert asked.max_output_tokens == direct.max_output_tokens
+    assert asked_of(document, "gpt-5-mini", set(), table, SETTINGS).max_output_tokens == 77
 
 
 def data_url(content: bytes, head: str = "data:image/png;base64,") -> dict[str, str]:

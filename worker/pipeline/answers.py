@@ -55,6 +55,7 @@ def answered(attempt: Attempt, answer: ProviderAnswer) -> tuple[Completed, int]:
         data=answer.data,
         refusal=answer.refusal,
         repaired=faulty is not None,
+        sureness=answer.sureness,
         usage=(credible(answer.usage) or Usage()) + ((faulty and faulty.usage) or Usage()),
         cost_rub=rubles(attempt.claim.cost + cost),
         cost_is_estimate=is_estimate,

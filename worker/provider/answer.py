@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from visionq.contract import Api, Usage
 from visionq.errors import BillingUnknown, Incomplete, InvalidOutput, Refused
+from visionq.sureness import logprob_sureness
 from worker.provider.checked_usage import is_charged, read_usage
 from worker.provider.picture_checks import open_answer
 from worker.provider.refusal_rules import fault
@@ -15,7 +16,7 @@ from worker.provider.reply import public
 from worker.provider.schema import Mismatch, parse_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from worker.provider.reply import Reply
     from worker.provider.request import ProviderRequest
@@ -43,6 +44,8 @@ class ProviderAnswer:
     findings: tuple[frozenset[str], ...] | None = None
     #: `status` of Responses, `finish_reason` of Chat Completions, as they came.
     finish: str | None = None
+    #: The mean probability of its tokens, where the request asked for it and the API tells it.
+    sureness: float | None = None
 
 
 class _End(Enum):
@@ -65,6 +68,8 @@ class _Draft:
     text: str
     refusal: str
     usage: Usage | None
+    #: Of the tokens of the text, where the API tells them.
+    logprobs: tuple[float, ...] = ()
 
 
 def read_answer(reply: Reply, request: ProviderRequest, *, now: float) -> ProviderAnswer:
@@ -127,6 +132,7 @@ def _judge(
         is_repairable=is_repairable,
         findings=findings,
         finish=draft.finish,
+        sureness=logprob_sureness(draft.logprobs),
         **paid,
     )
 
@@ -162,6 +168,7 @@ def _responses(body: dict[str, Any], usage: Usage | None) -> _Draft:
         text=_joined(parts, "output_text", "text"),
         refusal=_joined(parts, "refusal", "refusal"),
         usage=usage,
+        logprobs=_logprobs(one for part in parts for one in _dicts(part.get("logprobs"))),
     )
 
 
@@ -180,7 +187,14 @@ def _chat(body: dict[str, Any], usage: Usage | None) -> _Draft:
         text=text,
         refusal=_text(message.get("refusal")),
         usage=usage,
+        logprobs=_logprobs(_dicts(_dict(choice.get("logprobs")).get("content"))),
     )
+
+
+def _logprobs(tokens: Iterable[dict[str, Any]]) -> tuple[float, ...]:
+    """Return the probabilities, as logarithms, that the API gives with the tokens."""
+    found = (token.get("logprob") for token in tokens)
+    return tuple(float(one) for one in found if isinstance(one, int | float))
 
 
 def _joined(parts: list[dict[str, Any]], kind: str, name: str) -> str:
