@@ -130,7 +130,7 @@ def test_result_names_the_steps() -> None:
 
 
 def test_other_outcomes_stay() -> None:
-    """What waits is not moved, and a job without further models is left as it is."""
+    """A job that waits, or names no further models, is left as it is."""
     waiting = Waiting(DelayReason.PROVIDER_UNAVAILABLE, 1, counted=True)
     assert ended(waiting, **LADDER) is waiting
     plain = answer({"confidence": 0.1})
@@ -139,6 +139,6 @@ def test_other_outcomes_stay() -> None:
 
 
 def test_attempts_are_each_models_own() -> None:
-    """What was tried at a model before counts against none of the next one's attempts."""
+    """Attempts at a model before do not count against the next one."""
     assert tried_before(claim()) == 0
     assert tried_before(claim(attempts=4, steps=(LEFT,))) == 1
