@@ -22,7 +22,7 @@ from visionq.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from producer.cascade.calibration import Calibration, SampledRow
+    from producer.cascade.calibration import Calibration, SampledRow, Threshold
     from producer.quote import Quote
 
 #: More rows than any source has: a promise about these needs the largest sample.
@@ -145,7 +145,7 @@ class CascadeWorkflow(Workflow):
         """Ask all models about the sample, and as many as needed about the rest."""
         del sample_only  # a detached run does all of it
         if self.tally.to_ask == 0:
-            return Outcome.DONE, False
+            return self._verdict(), False
         if self.ladder.strong is not None:
             return self._session(None), False
         assert self._sample is not None  # noqa: S101  # `agreed` drew it
@@ -176,15 +176,33 @@ class CascadeWorkflow(Workflow):
         if not self.terminal.agree("Go on with the rest?"):
             return Outcome.SAMPLED
         self.question = replace(self._asked, kind=best.kind, sure_at=best.sure_at)
-        assert self._sample is not None  # noqa: S101  # for the type checker
-        self.audit = RunAudit(reader, best, Audit(promise), self._sample)
-        self.audit.take(self._rows(filter(self.ladder.is_audited, self.record.index.ids())))
-        self.audit.answered = Counter()
+        self.audit = self._audited(reader, best)
         outcome = self._session(None)
         self._say_audit(self.audit)
         if outcome is Outcome.DONE and self.audit.audit.is_doubtful:
             return Outcome.DISAGREES
         return self._last_alone(outcome) if outcome is Outcome.DISAGREES else outcome
+
+    def _audited(self, reader: RowReader, best: Threshold) -> RunAudit:
+        """Return the audit of the rows that OUT has."""
+        sample = self._sample or frozenset()
+        found = RunAudit(reader, best, Audit(self.ladder.promise), sample)
+        found.take(self._rows(filter(self.ladder.is_audited, self.record.index.ids())))
+        found.answered = Counter()
+        return found
+
+    def _verdict(self) -> Outcome:
+        """Return whether the audit of a run that is done speaks against its promise."""
+        reader = RowReader.of(self._asked, self._quoted)
+        sampled = list(self._sampled(reader)) if self.ladder.strong is None else []
+        if len(sampled) < self._fewest(self._population):
+            return Outcome.DONE
+        found = calibrate(sampled, self.ladder.promise, self._asked.kinds, self._population)
+        if found.best is None or not self._audited(reader, found.best).audit.is_doubtful:
+            return Outcome.DONE
+        rows = self.record.rows(ordered=False)
+        by_last = all(row["error"] or row["model"] == self.ladder.last for row in rows)
+        return Outcome.DONE if by_last else Outcome.DISAGREES
 
     def _last_alone(self, outcome: Outcome) -> Outcome:
         """Ask the user whether the last model alone is to do the rest."""

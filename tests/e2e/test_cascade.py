@@ -105,7 +105,7 @@ def test_a_ladder_keeps_its_promise_and_saves(fleet: Fleet, folder: Path) -> Non
 
 
 def test_sureness_that_misleads_leaves_the_strong_model(fleet: Fleet, folder: Path) -> None:
-    """No threshold keeps the promise: the run stops after its sample, and goes on with the strong one."""
+    """No threshold keeps the promise: the run stops after its sample, or asks the strong one."""
     quality(fleet, 0.3, "adversarial")
     code, found, said = run(fleet, *PROMISE)
     assert code == 4, said
@@ -138,6 +138,7 @@ def test_an_audit_stops_what_no_longer_agrees(fleet: Fleet, folder: Path) -> Non
     code, found, said = run(fleet, *PROMISE, "--strong", "all")
     assert (code, found["rows"]) == (0, ROWS), said
     assert agreement(folder) == 1
+    assert run(fleet, *PROMISE, "--audit", "2")[0] == 0
 
 
 def test_three_models_may_agree_instead(fleet: Fleet, folder: Path) -> None:
