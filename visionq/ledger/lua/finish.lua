@@ -258,8 +258,6 @@ local function put_off()
   emit_event(id, State.QUEUED, OUTAGE)
 end
 
--- Money and move are one step: nobody can pay the next model and forget what the last one cost. A job whose
--- billing is unknown takes no fallback; it waits until a person knows.
 is_out = is_out and ending.put_off_result
 if mends then
   redis.call('HSET', job, 'faulty', ending.invalid_answer)
