@@ -6,31 +6,39 @@ import json
 import os
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import psutil
 from PIL import Image
+
+from visionq.cli.record import read_record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def test_temporary_stack(tmp_path: Path) -> None:
-    """The simulator answers from the picture, the stack is announced, and ends with the answer."""
+    """The simulator answers from the picture; no other command finds the stack, which ends."""
     photo = tmp_path / "фото.png"
     Image.new("RGB", (320, 200), (200, 30, 30)).save(photo)
     mark = {"VISIONQ_TEST_MARK": str(tmp_path)}
-    done = subprocess.run(
+    environment = {**os.environ, **mark, "XDG_STATE_HOME": str(tmp_path)}
+    with subprocess.Popen(
         [sys.executable, "-m", "visionq.cli", "ask", str(photo), "-p", "Что это?", "--json"],
-        env={**os.environ, **mark, "XDG_STATE_HOME": str(tmp_path)},
-        capture_output=True,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == "no stack is running: starting a temporary one …\n"
-    result = json.loads(done.stdout)
+    ) as process:
+        while process.poll() is None:
+            assert read_record(environment) is None
+            time.sleep(0.1)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stderr.read() == "no stack is running: starting a temporary one …\n"
+        result = json.loads(process.stdout.read())
+    assert process.returncode == 0
     assert "320x200" in result["text"]
     assert result["images"][0]["name"] == str(photo)
     assert marked(mark) == []
