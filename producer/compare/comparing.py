@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from producer.compare.comparison_document import VariantComparison
 from producer.compare.comparison_page import page_of
@@ -32,6 +32,7 @@ from producer.run.run_progress import Tally, rubles
 from producer.run.run_record import Record
 from producer.run.selection import Again, Selection
 from producer.run.session import EXITS, SAID, Outcome
+from producer.run.waste import USUAL_SHARE, WasteBreaker
 from producer.stack import found_stack, simulates
 from visionq.cli.shared import EXIT_OK, EXIT_STOPPED, print_json
 from visionq.errors import RecordFailed, RecordRefused
@@ -80,6 +81,10 @@ def compare(plan: ComparisonPlan, settings: Settings, terminal: Terminal) -> int
     else:
         say_comparison(ended.found, ended.rows)
     return EXIT_OK
+
+
+#: Of a judge before it is known which texts differ.
+_AT_MOST: Final = ", at most"
 
 
 @dataclass(frozen=True)
@@ -163,7 +168,7 @@ class _Comparing:
         rows = rows_to_quote(self.plan, self.drawn.source.held)
         model = str(self.plan.options.judge)
         name = f"judge-{model.replace('/', '-')}-{question.fingerprint}.jsonl"
-        return self._asking(f"judge: {model}, at most", question, name, rows)
+        return self._asking(f"judge: {model}{_AT_MOST}", question, name, rows)
 
     def _asking(self, title: str, question: Question, name: str, rows: HeldRows) -> _Asking:
         folder = self.plan.options.folder.absolute()
@@ -190,6 +195,9 @@ class _Comparing:
         low = expected = high = Decimal(0)
         asked, warnings = 0, dict[str, None]()
         for one in (*self._variants, *([self._judge] if self._judge else [])):
+            if one is self._judge and asked == 0:  # all answers are there: its questions are known
+                self._judge.rows = rows_to_judge(self.plan, drawn.source.held, self._answered())
+                self._judge.title = self._judge.title.removesuffix(_AT_MOST)
             quote = self._quoted(one)
             asked += quote.rows
             warnings |= dict.fromkeys(quote.warnings)
@@ -228,20 +236,29 @@ class _Comparing:
     def ask(self) -> Outcome:
         """Ask the variants one after another, then the judge about what they wrote."""
         for one in self._variants:
-            outcome = self._ask(one)
+            waste = WasteBreaker(USUAL_SHARE)
+            outcome = self._ask(one, waste)
+            if outcome is Outcome.WASTEFUL:
+                for line in waste.said():
+                    self.terminal.say(line)
+                if not self.terminal.yes and self.terminal.agree("Go on with it all the same?"):
+                    outcome = self._ask(one, None)
+                else:  # the others can still be compared
+                    self.terminal.say(f"{one.title}: stopped, as its paid answers fail")
+                    outcome = Outcome.DONE
             if outcome is not Outcome.DONE:
                 return outcome
         if self._judge is None:
             return Outcome.DONE
         self._judge.rows = rows_to_judge(self.plan, self.drawn.source.held, self._answered())
-        return self._ask(self._judge) if self._judge.rows.held else Outcome.DONE
+        return self._ask(self._judge, None) if self._judge.rows.held else Outcome.DONE
 
-    def _ask(self, one: _Asking) -> Outcome:
+    def _ask(self, one: _Asking, waste: WasteBreaker | None) -> Outcome:
         selection = self._selection(one)
         to_ask = sum(selection.take(row)[0] for row in one.rows.held)
         if to_ask == 0:
             return Outcome.DONE  # needs no stack
-        self.terminal.say(one.title.removesuffix(", at most"))
+        self.terminal.say(one.title.removesuffix(_AT_MOST))
         tally = Tally(
             before=selection.kept,
             failed_before=selection.kept_failed,
@@ -259,6 +276,7 @@ class _Comparing:
             tally=tally,
             max_rub=self.plan.options.max_rub,
             paid=self._paid,
+            waste=waste,
         )
         return ask_rows(rows, self._stack.redis_url, self.settings)
 

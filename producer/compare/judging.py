@@ -73,7 +73,7 @@ def judge_question(plan: ComparisonPlan, settings: Settings, stdin: BinaryIO) ->
 def rows_to_quote(plan: ComparisonPlan, rows: Sequence[Row]) -> JudgeRows:
     """Return as many questions as there can be."""
     found = [
-        _row(row, plan, (plan.variants[0], other), (f"{_EXPECTED_ANSWER}{order}", ""), order)
+        _row(row, (plan.variants[0], other), (f"{_EXPECTED_ANSWER}{order}", ""), order)
         for row in rows
         for other in plan.variants[1:]
         for order in (0, 1)
@@ -87,7 +87,7 @@ def rows_to_judge(
     """Return two questions for each row to which another variant wrote other texts."""
     known = {row.id: row for row in rows}
     found = [
-        _row(known[row_id], plan, (every[0].variant, other.variant), texts, order)
+        _row(known[row_id], (every[0].variant, other.variant), texts, order)
         for other in every[1:]
         for row_id, texts in _differing(plan, every[0], other)
         for order in (0, 1)
@@ -115,20 +115,31 @@ def _text(answer: Mapping[str, Any], fields: Sequence[str]) -> str:
 
 def _row(
     row: Row,
-    plan: ComparisonPlan,
     pair: tuple[Variant, Variant],
     texts: tuple[str, str],
     order: int,
 ) -> Row:
-    prompt = plan.variants[0].question.prompt
-    question = prompt.fill(row.variables) if prompt is not None else str(row.overrides["prompt"])
-    first, second = texts if order == 0 else texts[::-1]
+    questions = tuple(_question(one, row) for one in pair)
+    if order:
+        questions, texts = questions[::-1], texts[::-1]
     return Row(
         row.number,
         _id(row.id, pair, order),
         row.images,
-        {"question": question, _FIRST: first, _SECOND: second},
+        {"question": _both(*questions), _FIRST: texts[0], _SECOND: texts[1]},
     )
+
+
+def _question(variant: Variant, row: Row) -> str:
+    prompt = variant.question.prompt
+    return prompt.fill(row.variables) if prompt is not None else str(row.overrides["prompt"])
+
+
+def _both(first: str, second: str) -> str:
+    """Return what was asked for the two answers, once if it is the same."""
+    if first == second:
+        return first
+    return f"For the first answer:\n{first}\n\nFor the second answer:\n{second}"
 
 
 def _id(row_id: str, pair: tuple[Variant, Variant], order: int) -> str:

@@ -10,7 +10,12 @@ from visionq.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from producer.compare.comparison_document import PairOutcome, RightDifference, VariantOutcome
+    from producer.compare.comparison_document import (
+        Figure,
+        PairOutcome,
+        RightDifference,
+        VariantOutcome,
+    )
     from producer.compare.stratified_sample import Drawn
 
 #: A difference that people usually want to see.
@@ -43,6 +48,12 @@ def limits_of(
             f"no failure among {n} ({', '.join(flawless)}): of all pictures up to {bound:.1%} may"
             " fail all the same"
         )
+    alike = [one.letter for one in variants if _is_one_value(one.row_rub) and one.rows]
+    if alike:
+        yield (
+            f"all {n} cost the same ({', '.join(alike)}), so their interval has no width: of all"
+            f" pictures up to {share(0, n).high:.1%} may cost otherwise"
+        )
     if not has_golden:
         yield "without a golden set agreement says how alike answers are, not which are right"
     for one in differences:
@@ -62,6 +73,10 @@ def limits_of(
     if drawn.unreadable:
         rows = counted(drawn.unreadable, "row")
         yield f"not drawn, as they can't be asked: {rows} of the source"
+
+
+def _is_one_value(figure: Figure) -> bool:
+    return figure.value is not None and figure.low == figure.high == figure.value
 
 
 def _points(value: float | None) -> str:

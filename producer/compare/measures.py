@@ -68,10 +68,14 @@ def mean(values: Sequence[float], random: Random) -> Measured:
 def mean_score(scores: Sequence[float], random: Random) -> Measured:
     """Return the mean of scores from 0 to 1.
 
-    Where all are 0 or 1 resampling can show nothing else: they are a share of rows.
+    Where all are 0 or 1 resampling can show nothing else: they are a share of rows. Where all are
+    alike it shows no width, and as many others may be unseen as of a share that is 0.
     """
     if all(score in (0, 1) for score in scores):
         return share(round(sum(scores)), len(scores))
+    if len(set(scores)) == 1:
+        value, unseen = scores[0], share(0, len(scores)).high
+        return Measured(value, value * (1 - unseen), value + (1 - value) * unseen, len(scores))
     return mean(scores, random)
 
 

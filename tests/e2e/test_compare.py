@@ -120,15 +120,19 @@ def test_a_judge_sees_who_is_right(fleet: Fleet, folder: Path) -> None:
     """Asked in both orders, it prefers the text that is true of the picture, converted or not."""
     for path in (folder / "photos").iterdir():
         Image.open(path).save(path, "BMP")
-    code, found, said = compare(
-        fleet, "-", "--sample", "30", "--convert", *LOW, "--variant", "model=gpt-6.1-terra",
+    words = (
+        "--sample", "30", "--convert", *LOW, "--variant", "model=gpt-6.1-terra",
         "--judge", "gpt-6.1-terra",
     )  # fmt: skip
+    code, found, said = compare(fleet, "-", *words)
     assert code == 0, said
     (judged,) = found["judged"]
     assert judged["rows"] == judged["judged"] == judged["second_preferred"] > 5
     assert judged["preference"]["low"] > 0.5
     assert fleet.simulator.bill()["billed"] == 60 + 2 * judged["rows"]
+    asked = ("photos", "-p", "What is sold?", "-o", "compare.jsonl", "--json")
+    again = fleet.visionq("compare", *asked, *words)  # asks nothing, nor whether to begin
+    assert again.returncode == 0, again.stderr
 
 
 def test_the_example_of_the_documentation(fleet: Fleet, folder: Path) -> None:
