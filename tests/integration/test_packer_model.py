@@ -19,10 +19,12 @@ from hypothesis.stateful import (
 from tests.support.ledger import completed, paid
 from tests.support.packing import KilledError, Killer, PackerBench, mortal_packer, take_over
 from visionq.contract import Api, State
+from visionq.errors import InsufficientBalance, KeyRejected, RateLimited
 from visionq.ledger import Claim, Verdict
 from visionq.ledger.provider_batches import (
     BatchSupport,
     open_batches,
+    stop,
     write_support,
 )
 from visionq.pricing.flex import FLEX
@@ -31,6 +33,7 @@ from worker.provider.batches import BatchStatus
 if TYPE_CHECKING:
     from redis import Redis
 
+    from visionq.errors import VisionqError
     from visionq.ledger import Hint, Registration
 
 MODEL = "gpt-6-luna"
@@ -58,6 +61,9 @@ class BatchLane(RuleBasedStateMachine):
         self.jobs: dict[str, float | None] = {}
         self.cancelled: set[str] = set()
         self.online: dict[str, int] = {}
+        #: Lines that were answered, and are in no file.
+        self.missing: set[str] = set()
+        self.failures = 0
 
     @rule(hours=st.integers(2, 30), count=st.integers(1, 3))
     def submit_what_can_wait(self, hours: int, count: int) -> None:
@@ -68,9 +74,9 @@ class BatchLane(RuleBasedStateMachine):
     @rule(count=st.integers(1, 3))
     def submit_for_a_batch(self, count: int) -> None:
         for _ in range(count):
-            self.jobs[self.bench.submit()] = None
+            self.jobs[self.bench.submit(priority="interactive")] = None
 
-    @rule(turns=st.integers(1, 60))
+    @rule(turns=st.one_of(st.integers(1, 60), st.just(300)))
     def pass_time(self, turns: int) -> None:
         for _ in range(turns):
             self._turn()
@@ -89,18 +95,77 @@ class BatchLane(RuleBasedStateMachine):
         for batch_id in self.bench.provider.batches:
             self.bench.provider.answer(batch_id, most)
 
-    @rule(status=st.sampled_from([BatchStatus.COMPLETED, BatchStatus.EXPIRED]))
+    @rule()
+    def submit_and_end_at_once(self) -> None:
+        """A batch of a moment: it has ended when it is looked at for the first time."""
+        self.submit_for_a_batch(1)
+        self._turn()
+        self.end_batches(BatchStatus.COMPLETED)
+
+    @rule(
+        status=st.sampled_from([BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED])
+    )
     def end_batches(self, status: BatchStatus) -> None:
         for batch_id in self.bench.provider.batches:
             self.bench.provider.end(batch_id, status)
 
     @rule(
         fault=st.sampled_from(
-            ["lose_upload_answer", "lose_creation_answer", "cut_download", "fail_validation"]
+            [
+                "lose_upload_answer",
+                "lose_creation_answer",
+                "cut_download",
+                "fail_validation",
+                "over_token_limit",
+            ]
         )
     )
     def order_a_fault(self, fault: str) -> None:
         setattr(self.bench.provider.faults, fault, 1)
+
+    @rule(count=st.integers(1, 2))
+    def fail_lines(self, count: int) -> None:
+        """Have lines refused: no more than one job may be, without being given up."""
+        if self.failures + count <= 3:
+            self.failures += count
+            self.bench.provider.faults.fail_lines += count
+
+    @rule(
+        error=st.sampled_from(
+            [InsufficientBalance("no money"), KeyRejected("no key"), RateLimited("too much")]
+        )
+    )
+    def refuse_the_next_batch(self, error: VisionqError) -> None:
+        self.bench.provider.faults.refuse_creation = error
+
+    @rule(newest=st.integers(0, 1))
+    def hide_the_newest(self, newest: int) -> None:
+        """Have the list lag behind, by less than what is waited for it."""
+        self.bench.provider.faults.hide_newest = newest
+        for _ in range(2 * newest):
+            self._turn()
+        self.bench.provider.faults.hide_newest = 0
+
+    @rule(data=st.data())
+    def lose_a_line(self, data: st.DataObject) -> None:
+        """One that was answered is in no file: whether it was paid, nobody can know."""
+        provider = self.bench.provider
+        answered = [
+            line
+            for batch in provider.batches.values()
+            if not batch.shown.status.is_final
+            for line in batch.done
+            if line in provider.bill
+        ]
+        if answered and not self.missing:
+            self.missing.add(data.draw(st.sampled_from(sorted(answered))))
+            provider.faults.drop |= self.missing
+
+    @rule()
+    def stop_all(self) -> None:
+        """Stop every batch, as an operator does."""
+        for batch in open_batches(self.bench.redis):
+            self.bench.ledger.make(stop(batch.id))
 
     @rule(double=st.booleans())
     def double_lines(self, *, double: bool) -> None:
@@ -141,10 +206,13 @@ class BatchLane(RuleBasedStateMachine):
         """Books and bill agree, and no job was paid for in a batch and online."""
         lines = len(self.bench.provider.bill)
         calls = sum(self.online.values())
-        assert lines + calls <= len(self.jobs)
+        lost = len(self.missing)
+        assert lines + calls <= len(self.jobs) + lost
         money = self.bench.money()
-        assert set(money) <= {"settled"}
-        assert money.get("settled", 0) == self.bench.half_price(lines) + calls * ONLINE
+        unknown = {"unknown", "unknown_calls"} if lost else set()
+        assert set(money) <= {"settled"} | unknown
+        assert money.get("unknown_calls", 0) == lost
+        assert money.get("settled", 0) == self.bench.half_price(lines - lost) + calls * ONLINE
 
     def _is_over(self) -> bool:
         ended = all(self.bench.view(job).state.is_terminal for job in self.jobs)

@@ -34,6 +34,10 @@ class Faults:
     #: Whether no file can be deleted.
     keep_files: bool = False
     fail_validation: bool = False
+    #: Whether the next batch is refused because too many tokens are enqueued.
+    over_token_limit: bool = False
+    #: Lines that are refused with an error of the server's, at no charge.
+    fail_lines: int = 0
     #: After how many lines a download breaks off, once.
     cut_download: int | None = None
 
@@ -79,6 +83,10 @@ class MemoryBatchApi:
         if self.faults.fail_validation:
             self.faults.fail_validation = False
             status, problems = BatchStatus.FAILED, (BatchProblem("invalid", "no such line", 1),)
+        if self.faults.over_token_limit:
+            self.faults.over_token_limit = False
+            too_many = BatchProblem("token_limit_exceeded", "Enqueued token limit reached", None)
+            status, problems = BatchStatus.FAILED, (too_many,)
         shown = ProviderBatch(
             batch_id,
             status,
@@ -143,22 +151,17 @@ class MemoryBatchApi:
         left = [one for one in batch.lines if one["custom_id"] not in batch.done]
         for line in left[:most]:
             custom_id = line["custom_id"]
+            if self.faults.fail_lines:
+                self.faults.fail_lines -= 1
+                batch.done[custom_id] = _refusal(custom_id, 500, "server_error")
+                continue
             self.bill[custom_id] = self.bill.get(custom_id, 0) + 1
             batch.done[custom_id] = _reply(custom_id, line["body"]["model"], batch.api)
 
     def refuse_lines(self, batch_id: str) -> None:
         """End a batch whose lines were all refused for their form, at no charge."""
         batch = self.batches[batch_id]
-        body = {"error": {"message": "no pictures here", "code": "invalid_value"}}
-        refused = [
-            {
-                "id": f"line_{one['custom_id']}",
-                "custom_id": one["custom_id"],
-                "response": {"status_code": 400, "request_id": "r", "body": body},
-                "error": None,
-            }
-            for one in batch.lines
-        ]
+        refused = [_refusal(one["custom_id"], 400, "invalid_value") for one in batch.lines]
         batch.shown = replace(
             batch.shown,
             status=BatchStatus.COMPLETED,
@@ -199,6 +202,12 @@ class MemoryBatchApi:
         content = "\n".join(json.dumps(line) for line in lines).encode()
         self.stored_files[file_id] = ("results", content)
         return file_id
+
+
+def _refusal(custom_id: str, status: int, code: str) -> dict[str, Any]:
+    body = {"error": {"message": f"refused: {code}", "type": code, "code": code}}
+    response = {"status_code": status, "request_id": f"req_{custom_id}", "body": body}
+    return {"id": f"line_{custom_id}", "custom_id": custom_id, "response": response, "error": None}
 
 
 def _reply(custom_id: str, model: str, api: Api) -> dict[str, Any]:
