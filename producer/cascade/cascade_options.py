@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 _SHARE: Final = click.FloatRange(0, 1, min_open=True, max_open=True)
 _USUAL_CONFIDENCE: Final = 0.95
 _USUAL_AUDIT: Final = 20
-_NAMES: Final = ("cascade", "agree", "confidence", "calibrate", "audit", "sure_field", "strong")
+_NAMES: Final = (
+    "cascade",
+    "agree",
+    "confidence",
+    "calibrate",
+    "audit",
+    "sure_field",
+    "logprobs",
+    "strong",
+)
 
 #: The options that `take_ladder` reads.
 ladder_options = with_options(
@@ -43,6 +52,12 @@ ladder_options = with_options(
         type=click.IntRange(1),
         metavar="N",
         help="Ask all models about one of N later rows.  [default: 20]",
+    ),
+    click.option(
+        "--logprobs",
+        is_flag=True,
+        default=None,
+        help="Measure log probabilities, too, where A's API returns them.",
     ),
     click.option("--sure-field", help="Field that says how sure A is.  [default: confidence]"),
     click.option(
@@ -72,6 +87,7 @@ def take_ladder(options: dict[str, Any]) -> Ladder | None:
         calibrate=given["calibrate"],
         audit=given["audit"] or _USUAL_AUDIT,
         field=given["sure_field"] or USUAL_FIELD,
+        logprobs=bool(given["logprobs"]),
         strong=Strong(given["strong"]) if given["strong"] else None,
     )
 

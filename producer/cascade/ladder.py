@@ -51,6 +51,8 @@ class Ladder:
     audit: int = 20
     #: Where answers say how sure the model is.
     field: str = USUAL_FIELD
+    #: Whether log probabilities are asked for.
+    logprobs: bool = False
     strong: Strong | None = None
 
     @property
@@ -62,7 +64,11 @@ class Ladder:
         """Return the kinds of sureness that answers to a schema have."""
         has_field = schema is not None and _has_field(schema, self.field)
         has_pair = len(self.models) > 2  # noqa: PLR2004  # two below the strong one
-        kinds = ((Sureness.FIELD, has_field), (Sureness.AGREEMENT, has_pair))
+        kinds = (
+            (Sureness.LOGPROBS, self.logprobs),  # first: with this kind all others can be measured
+            (Sureness.FIELD, has_field),
+            (Sureness.AGREEMENT, has_pair),
+        )
         return tuple(kind for kind, is_there in kinds if is_there)
 
     def is_audited(self, row_id: str) -> bool:
@@ -96,7 +102,12 @@ class LadderQuestion(Question):
         """Identity of the question, the models and the promise."""
         ladder = self.ladder
         base = Question(self.prompt, self.options, self.source).fingerprint
-        named = [*ladder.models, repr(ladder.promise), ladder.field]
+        named = [
+            *ladder.models,
+            repr(ladder.promise),
+            ladder.field,
+            *["logprobs"] * ladder.logprobs,
+        ]
         return hashlib.sha256("\n".join([base, *named]).encode()).hexdigest()[:16]
 
     @property
@@ -165,7 +176,7 @@ def ladder_question(
         raise click.UsageError(
             f"{_OPTION}: nothing says how sure an answer is: add a number from 0 to 1 named"
             f" {ladder.field!r} to the properties of --schema, name another field by --sure-field,"
-            " or name two models before the last"
+            " name two models before the last, or give --logprobs"
         )
     found = replace(found, kind=found.kinds[0])
     check_options({**options, "cascade": found._cascade("")}, settings)  # noqa: SLF001  # its own

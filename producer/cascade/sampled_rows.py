@@ -71,6 +71,7 @@ class RowReader:
             {
                 Sureness.FIELD: field_sureness(data, self.ladder.field),
                 Sureness.AGREEMENT: pair,
+                Sureness.LOGPROBS: step["sureness"] if self.ladder.logprobs else None,
             },
             agrees=row_agrees(known, fields_of({"data": data, "text": step["text"]}), self.rules),
             rub=rub,

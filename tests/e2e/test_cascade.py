@@ -142,13 +142,14 @@ def test_an_audit_stops_what_no_longer_agrees(fleet: Fleet, folder: Path) -> Non
 
 
 def test_three_models_may_agree_instead(fleet: Fleet, folder: Path) -> None:
-    """Of a field that misleads and two equal answers, the sample takes the second."""
+    """Of a field that misleads, no probabilities and equal answers, the sample takes the last."""
     fleet.simulator.configure(
         accuracies={CHEAP: 0.8, MIDDLE: 0.8, STRONG: 1.0},
         sureness={CHEAP: "adversarial", MIDDLE: "adversarial"},
     )
     ladder = f"{CHEAP},{MIDDLE},{STRONG}"
-    code, found, said = run(fleet, "--agree", "0.9", "--confidence", "0.8", ladder=ladder)
+    words = ("--agree", "0.9", "--confidence", "0.8", "--logprobs")
+    code, found, said = run(fleet, *words, ladder=ladder)
     assert code == 0, said
     assert found["cascade"]["sureness"] == "agreement", said
     assert Decimal(found["cost_rub"]) == Decimal(fleet.simulator.bill()["rub"])

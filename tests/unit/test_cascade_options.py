@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -89,6 +90,9 @@ def test_kinds_of_sureness_follow_from_schema_and_models() -> None:
     assert LADDER.kinds(None) == ()
     assert three.kinds(None) == (Sureness.AGREEMENT,)
     assert three.kinds(SCHEMA) == (Sureness.FIELD, Sureness.AGREEMENT)
+    likely = Ladder((LUNA, TERRA), LADDER.promise, logprobs=True)
+    assert likely.kinds(None) == (Sureness.LOGPROBS,)
+    assert likely.kinds(SCHEMA) == (Sureness.LOGPROBS, Sureness.FIELD)
     nested = Ladder((LUNA, TERRA), LADDER.promise, field="about.sure")
     assert nested.kinds(SCHEMA) == (Sureness.FIELD,)
     assert Ladder((LUNA, TERRA), LADDER.promise, field="about.x").kinds(SCHEMA) == ()
@@ -126,7 +130,14 @@ def row(*steps: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 def step(colour: str, sure: Any, **fields: Any) -> dict[str, Any]:
     text = json.dumps({"colour": colour, "confidence": sure})
-    return {"model": LUNA, "reason": "unsure", "cost_rub": "0.5", "text": text, **fields}
+    return {
+        "model": LUNA,
+        "reason": "unsure",
+        "cost_rub": "0.5",
+        "text": text,
+        "sureness": sure,
+        **fields,
+    }
 
 
 def test_a_row_says_what_each_model_answered() -> None:
@@ -150,6 +161,16 @@ def test_an_answer_that_is_none_has_no_sureness() -> None:
     free = READER.read(row(step("red", 0.9, cost_rub="0"), cached=True, cost_rub="0"))
     assert free is not None
     assert (free.steps[0].rub, free.strong_rub) == (1, 9)
+
+
+def test_log_probabilities_are_read_where_they_were_asked_for() -> None:
+    """A step says one kind of sureness; without the option that is not this one."""
+    asked = replace(READER, ladder=replace(LADDER, logprobs=True))
+    for reader, sureness in ((asked, 0.7), (READER, None)):
+        found = reader.read(row(step("red", 0.9, sureness=0.7)))
+        assert found is not None
+        assert found.steps[0].sureness[Sureness.LOGPROBS] == sureness
+        assert found.steps[0].sureness[Sureness.FIELD] == 0.9
 
 
 def test_rows_that_not_all_models_answered_are_no_sample() -> None:
