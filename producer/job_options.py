@@ -156,7 +156,7 @@ _JSON_FIELDS: Final = frozenset({"answer_schema", "extra_body", "metadata"})
 _TRUE: Final = frozenset({"true", "1", "yes", "on", "да", "истина", "+"})
 _FALSE: Final = frozenset({"false", "0", "no", "off", "нет", "ложь", "-"})
 _PERMISSIONS: Final = ("convert", "shrink", "flatten", "unterminated", "crops")
-_FLAGS: Final = frozenset({*_PERMISSIONS, _FIRST_FRAME, "repair"})
+_FLAGS: Final = frozenset({*_PERMISSIONS, _FIRST_FRAME, "repair", "together"})
 _REQUIREMENTS: Final = click.Choice((*ASKED_OF_MODEL, *COMPUTED))
 _POLICIES: Final = (Policy.REJECT, Policy.WARN, Policy.OFF)
 
@@ -251,6 +251,11 @@ _OPTIONS: Final = (
         help="Use of a cached answer to the same question.  [default: use]",
     ),
     click.option(
+        "--together",
+        is_flag=True,
+        help="Answer questions about the same picture by one call, which they share.",
+    ),
+    click.option(
         "--near",
         type=click.IntRange(0, MOST_DISTANCE),
         metavar="N",
@@ -335,6 +340,8 @@ def take_job_options(options: dict[str, Any]) -> dict[str, Any]:
         fields["deadline"] = moment.astimezone()
     if fields.pop("no_repair"):
         fields["repair"] = False
+    if not fields["together"]:
+        del fields["together"]
     fields |= {"pictures": pictures} if pictures else {}
     return fields if recipe is None else merged(load_recipe(recipe).job_fields(language), fields)
 

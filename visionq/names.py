@@ -226,6 +226,10 @@ MAINTENANCE: Final = PREFIX + "watch:"
 PACKER_LEASE: Final = MAINTENANCE + "packer:"
 #: STRING of records, a perceptual hash and a content key each, per `question:period`; bounded.
 NEAR_HASHES: Final = PREFIX + "near:"
+#: LIST of job ids that one call may answer together, per key of what they have in common; expires.
+TOGETHER: Final = PREFIX + "together:"
+#: STRING id of the job that takes up the others of such a list; expires.
+TOGETHER_LEADER: Final = PREFIX + "together-lead:"
 #: STRING result document per content key.
 ANSWER: Final = PREFIX + "answer:"
 #: HASH of sums over forecast and counted tokens per `model:detail`.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,7 +16,7 @@ from redis.exceptions import ResponseError
 
 from visionq.contract import DelayReason
 from visionq.contract.states import MISSING
-from visionq.errors import InternalError
+from visionq.errors import InternalError, QueueUnavailable
 from visionq.input_errors import describe
 from visionq.ledger import (
     Billing,
@@ -39,10 +42,11 @@ from worker.redis_retry import retry_until_redis_returns_async
 from worker.tracing import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from visionq.ledger import AsyncLedger, Claim, Outcome, Registration
     from worker.pipeline import BatchFiller, Dependencies
+    from worker.pipeline.together import SharedCall
     from worker.threads.heartbeat import Lease, Leases
 
 log = structlog.get_logger(__name__)
@@ -67,10 +71,13 @@ async def work(
     leases: Leases,
     registration: Registration,
     batch: BatchFiller | None = None,
+    *,
+    joins: tuple[SharedCall, Callable[[], None]] | None = None,
 ) -> Outcome | Stale:
     """Claim the job, work on it, and record the outcome.
 
     With `batch`, its request gets a place there instead of being sent: the job then waits for that.
+    With `joins`, its question goes into that call; the function is called once it is in.
     """
     claim = await _claim(job_id, dependencies.ledger, registration)
     if isinstance(claim, Stale):
@@ -83,24 +90,54 @@ async def work(
         ),
         leases.hold(claim, _BETWEEN_STEPS) as lease,
     ):
+        attempt = Attempt(claim, dependencies, batch, in_batch=batch is not None)
+        if joins is not None:
+            attempt.joins, attempt.on_joined = joins
+        elif batch is None:
+            attempt.start_other = _starter(dependencies, leases, registration)
         try:
-            attempt = Attempt(claim, dependencies, batch, in_batch=batch is not None)
-            ending = await _counted_attempt(attempt, lease)
-        except FencedError as fenced:
-            log.info("attempt.fenced", state=str(fenced))
-            return Stale(str(fenced))
-        except GivenBackError as given_back:
-            _log_outcome(claim, given_back.outcome)
-            if given_back.outcome.reason is DelayReason.RATE_LIMITED:
-                return Stale("put back")  # at the head of its lane: no try of its own was made
-            return given_back.outcome
-        outcome = await write_ending(claim, ending, dependencies)
-        dependencies.statistics.add(claim.document, ending)
-        if outcome is None:
-            log.warning("attempt.late", outcome=type(ending.outcome).__name__)
-            return Stale("taken over")
-        _log_outcome(claim, outcome)
-        return outcome
+            return await _recorded(attempt, lease)
+        finally:
+            if attempt.leads:
+                with suppress(*TRANSIENT_ERRORS, QueueUnavailable):  # it expires
+                    await dependencies.ledger.release_together(attempt.together_key, claim.id)
+            if attempt.shared_call is not None:
+                attempt.shared_call.abandon()
+                await attempt.shared_call.finished()
+
+
+async def _recorded(attempt: Attempt, lease: Lease) -> Outcome | Stale:
+    """Run the attempt and write how it ended."""
+    claim, dependencies = attempt.claim, attempt.dependencies
+    try:
+        ending = await _counted_attempt(attempt, lease)
+    except FencedError as fenced:
+        log.info("attempt.fenced", state=str(fenced))
+        return Stale(str(fenced))
+    except GivenBackError as given_back:
+        _log_outcome(claim, given_back.outcome)
+        if given_back.outcome.reason is DelayReason.RATE_LIMITED:
+            return Stale("put back")  # at the head of its lane: no try of its own was made
+        return given_back.outcome
+    outcome = await write_ending(claim, ending, dependencies)
+    dependencies.statistics.add(claim.document, ending)
+    if outcome is None:
+        log.warning("attempt.late", outcome=type(ending.outcome).__name__)
+        return Stale("taken over")
+    _log_outcome(claim, outcome)
+    return outcome
+
+
+def _starter(
+    dependencies: Dependencies, leases: Leases, registration: Registration
+) -> Callable[[str, SharedCall, Callable[[], None]], None]:
+    def start(job_id: str, call: SharedCall, on_joined_or_left: Callable[[], None]) -> None:
+        works = work(job_id, dependencies, leases, registration, joins=(call, on_joined_or_left))
+        task = asyncio.get_running_loop().create_task(works, context=Context())
+        call.tasks.append(task)
+        task.add_done_callback(lambda _: on_joined_or_left())
+
+    return start
 
 
 async def _counted_attempt(attempt: Attempt, lease: Lease) -> Ending:

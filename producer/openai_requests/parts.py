@@ -188,6 +188,7 @@ class Extras(Part):
     pictures: Annotated[PictureOptions | None, BeforeValidator(_with_flags)] = None
     priority: Priority | None = None
     reuse: Reuse | None = None
+    together: StrictBool | None = None
     near: Annotated[int, Field(ge=0, le=MOST_DISTANCE)] | None = None
     fallback: FurtherModels | None = None
     cascade: Cascade | None = None

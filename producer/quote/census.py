@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +15,7 @@ from producer.quote.estimate import SharedPrefixes, prefix_of
 from producer.quote.near_pairs import NearFinder
 from producer.quote.probe import look, sha256_of_file
 from producer.sources import ROW_FAULTS, BadRow, Row, row_fault
-from visionq.cache_key import cache_key
+from visionq.cache_key import MOST_QUESTIONS, cache_key, together_key
 from visionq.contract import Reuse
 from visionq.crops import check_count, crop_boxes, crops_note
 from visionq.errors import ImageError, InvalidJob
@@ -115,6 +115,8 @@ _MOST_SIZES: Final = 20_000
 _ROUNDED_TO: Final = 64
 #: Questions whose statistics are looked up.
 _MOST_QUESTIONS: Final = 100
+#: Calls that later rows may join: a run has as many jobs in the ledger at once.
+_MOST_CALLS: Final = 1_000
 #: Cached answers that are looked up in one round trip.
 _AT_ONCE: Final = 500
 
@@ -167,6 +169,8 @@ class Census:
     stored: int = 0
     #: Rows with the answer of a picture that looks alike, and the pairs that differ most.
     near: int = 0
+    #: Rows that are answered in the call of another.
+    joined: int = 0
     near_pairs: list[NearPair] = field(default_factory=list)
     near_left_out: int = 0
     #: Pictures that were not looked at.
@@ -224,6 +228,8 @@ class _Asked:
     #: Tokens, by the rule of thumb.
     texts: int
     prefix: Prefix
+    #: What it has in common with questions that one call may answer as well.
+    together: str
 
 
 class _Counting:
@@ -234,6 +240,8 @@ class _Counting:
         self._duplicates = Duplicates()
         self._waiting: list[tuple[str, _Asked, list[Seen], Row]] = []
         self._near = NearFinder()
+        #: Rows in the call about these pictures, of the last thousand such calls.
+        self._calls: OrderedDict[tuple[str, ...], int] = OrderedDict()
         self._tokens = lru_cache(100_000)(self._tokens_of)
         self._boxes = lru_cache(100_000)(partial(crop_boxes, plan.rules))
         #: The question that rows have in common, by the number of their pictures.
@@ -296,7 +304,7 @@ class _Counting:
         job = prepare(fields, self._plan.settings, self._plan.migrations)
         texts = forecast_texts(job.prompt, job.instructions, job.answer_schema)
         prefix = prefix_of(job, self._plan.settings.prompt_cache)
-        made = _Asked(job, cache_key(job, ()), question_of(job), texts, prefix)
+        made = _Asked(job, cache_key(job, ()), question_of(job), texts, prefix, together_key(job))
         if common:
             self._known[len(row.images)] = made
         return made
@@ -330,6 +338,9 @@ class _Counting:
         group.prefixes.add(asked.prefix)
         if question in group.questions or len(group.questions) < _MOST_QUESTIONS:
             group.questions[question] += 1
+        if self._joins_call(asked, row):
+            census.joined += 1
+            return  # the pictures are paid in the call that it joins
         sent = [self._sent(job, picture.size) for picture in seen]
         for picture, parts in zip(seen, sent, strict=True):
             tokens = sum(self._tokens(model, job.detail, part) for part in parts)
@@ -344,6 +355,17 @@ class _Counting:
             sizes = census.croppable if job.pictures.crops else census.sizes
             sizes[_counted(picture.size, sizes)] += 1
         self._count_crops(group, [len(parts) for parts in sent])
+
+    def _joins_call(self, asked: _Asked, row: Row) -> bool:
+        """Return whether an earlier row's call answers this one as well."""
+        if not asked.together:
+            return False
+        key = (asked.together, *row.images)
+        questions = self._calls.pop(key, 0) % MOST_QUESTIONS + 1
+        self._calls[key] = questions
+        if len(self._calls) > _MOST_CALLS:
+            self._calls.popitem(last=False)
+        return questions > 1
 
     def _model(self, job: JobDocument) -> str:
         return job.model or self._plan.settings.default_model

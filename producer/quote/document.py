@@ -115,6 +115,8 @@ class Quote(Document):
     stored: int
     #: Rows with the answer of a picture of this source that looks alike, and some of the pairs.
     near: int
+    #: Rows that are answered in the call of another, which pays for the picture.
+    joined: int
     near_pairs: tuple[NearPairQuote, ...]
     #: Pictures that were not looked at: those by address.
     unseen: int

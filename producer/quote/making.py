@@ -103,6 +103,7 @@ def quote_of(
         duplicates=census.duplicates,
         stored=census.stored,
         near=census.near,
+        joined=census.joined,
         near_pairs=tuple(NearPairQuote(**asdict(one)) for one in census.near_pairs),
         unseen=census.unseen,
         crops=_crops(census, made, prices, calibrations, outputs),

@@ -49,7 +49,8 @@ def _facts(quote: Quote, source: str) -> Table:
         table.add_row("  free", Text(", ".join(free), style="green"))
     for line in lines_of(quote.near_pairs):
         table.add_row("", Text(line, style="dim"))
-    table.add_row("to be asked", f"{quote.asked:,}")
+    joined = f", {quote.joined:,} of them in the call of another" if quote.joined else ""
+    table.add_row("to be asked", f"{quote.asked:,}{joined}")
     if quote.crops.pictures:
         table.add_row("  crops", _crops_line(quote.crops))
     table.add_row("tokens", f"{quote.input_tokens:,} in, {quote.output_tokens:,} out")

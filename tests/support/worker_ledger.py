@@ -36,6 +36,18 @@ class WorkerLedger(Ledger):
     def admit(self, claim: Claim, **wanted: Any) -> Admission:
         return at_once(self._at_work.admit(claim, **wanted))
 
+    def gather(self, key: str, leader: str, most: int) -> tuple[str, ...]:
+        return at_once(self._at_work.gather(key, leader, most))
+
+    def lead_together(self, key: str, job_id: str, seconds: int) -> bool:
+        return at_once(self._at_work.lead_together(key, job_id, seconds))
+
+    def release_together(self, key: str, job_id: str) -> None:
+        at_once(self._at_work.release_together(key, job_id))
+
+    def list_together(self, key: str, job_ids: Any) -> None:
+        at_once(self._at_work.list_together(key, job_ids))
+
     def cached_answer(self, cache_key: str) -> str | None:
         return at_once(self._at_work.cached_answer(cache_key))
 

@@ -84,6 +84,7 @@ _SAID: dict[str, tuple[str, ...]] = {
     "reuse": ("--reuse", "off"),
     "near": ("--near", "4"),
     "fallback": ("--fallback", "gpt-5-mini,gpt-6-sol"),
+    "together": ("--together",),
     "on_unknown_billing": ("--on-unknown-billing", "hold"),
     "metadata": ("--metadata", '{"a": "b"}'),
     "deadline": ("--deadline", "2026-11-30T18:00"),

@@ -225,6 +225,22 @@ def test_duplicates_are_asked_once(tmp_path: Path) -> None:
     assert quoted(named, plan("Is it {id}?")).duplicates == 0
 
 
+def test_questions_in_one_call_pay_for_the_picture_once(tmp_path: Path) -> None:
+    """Of rows with one picture that may share a call, the first alone counts its tokens."""
+    one, other = picture(tmp_path, "a.png"), picture(tmp_path, "b.png")
+    asked = [Row(n, f"r{n}", (one,), variables={"q": f"What {n}?"}) for n in range(20)]
+    asked.append(Row(20, "r20", (other,), variables={"q": "What 0?"}))
+    alone, together = (
+        take_census(asked, plan("{q}", together=shared)).groups.popitem()[1]
+        for shared in (False, True)
+    )
+    assert (alone.rows, together.rows) == (21, 21)
+    assert together.pictures * 7 == alone.pictures  # 21 pictures; of a call of 16, of 4 and of 1
+    assert together.texts == alone.texts
+    census = take_census(asked, plan("{q}", together=True))
+    assert census.joined == 18
+
+
 def test_alike_is_not_the_same(tmp_path: Path) -> None:
     """Files with equal length and equal first bytes are read whole, and distinguished."""
     names = []

@@ -182,6 +182,9 @@ class JobDocument(Document):
     tenant: TenantName = "default"
     priority: Priority = Priority.INTERACTIVE
     reuse: Reuse = Reuse.USE
+    #: Let one call answer this and other questions about the same pictures that are asked otherwise
+    #: alike; each pays its share.
+    together: bool = False
     #: Bits of the perceptual hash by which an answered picture may differ and still give its answer
     #: to this one; of jobs with one picture. None: only the same bytes count.
     near: Annotated[int, Field(ge=0, le=MOST_DISTANCE)] | None = None

@@ -112,6 +112,8 @@ class ResultDocument(Document):
     service_tier: str | None = None
     #: Answered from a stored answer, at no cost.
     cached: bool = False
+    #: Questions that the call answered: cost and tokens are this one's share.
+    questions: int = 1
     #: Whose answer it is, where it is that of a near-duplicate.
     near: NearDuplicate | None = None
     #: The simulator made it up: no model has seen the picture, and nothing was paid.

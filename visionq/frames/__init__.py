@@ -60,6 +60,7 @@ class FrameOptions(TypedDict, total=False):
     tenant: str
     reuse: str
     near: int
+    together: bool
     by: str | timedelta
     lane: str
     crops: bool

@@ -10,6 +10,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from visionq.cache_key import together_key
 from visionq.contract import (
     DelayReason,
     JobDocument,
@@ -131,6 +132,7 @@ def _entry(job: NewJob) -> list[str | int]:
         job.canvas,
         " ".join(document.fallback),
         " ".join(job.defaulted) if document.further_models else "",
+        "" if may_wait else together_key(document),
     ]
 
 
@@ -238,6 +240,16 @@ def claim(
         return ClaimRefusal(shown_state(known["state"].decode()), reason)
 
     return Call("claim", arguments, read)
+
+
+#: Seconds after which a job that was taken for a shared call, and not claimed, goes back.
+_GATHERED_FOR: Final = 10
+
+
+def gather(key: str, leader: str, most: int) -> Call[tuple[str, ...]]:
+    """Take jobs that one call may answer together, to be claimed one by one."""
+    arguments = (key, leader, most, _milliseconds(_GATHERED_FOR))
+    return Call("gather", arguments, lambda reply: tuple(one.decode() for one in reply))
 
 
 def renew(

@@ -13,7 +13,15 @@ from visionq.ledger.attempt_statistics import add_statistics
 from visionq.ledger.options import LedgerOptions
 from visionq.ledger.rate_limits import set_limits
 from visionq.ledger.scripts import MOST_PER_SCRIPT, OTHER, SCRIPTS, Call, script_text
-from visionq.names import ANSWER, CELERY_RESULT, JOB, LEDGER_VERSION, REVOKED
+from visionq.names import (
+    ANSWER,
+    CELERY_RESULT,
+    JOB,
+    LEDGER_VERSION,
+    REVOKED,
+    TOGETHER,
+    TOGETHER_LEADER,
+)
 from visionq.pricing.money import day_of
 from visionq.redis_connection import mapping_transient_errors
 
@@ -338,6 +346,32 @@ class AsyncLedger:
             near=near,
         )
         return await self._make(wanted)
+
+    async def gather(self, key: str, leader: str, most: int) -> tuple[str, ...]:
+        """Take at most `most` jobs that may share a call, to be claimed."""
+        return await self._make(calls.gather(key, leader, most))
+
+    async def lead_together(self, key: str, job_id: str, seconds: int) -> bool:
+        """Return whether the job takes up the others of its key; else list it."""
+        lead = TOGETHER_LEADER + key
+        if await self.redis.set(lead, job_id, nx=True, ex=seconds):
+            return True
+        leader: Any = await self.redis.get(lead)
+        if leader is not None and leader.decode() == job_id:
+            return True
+        await self.list_together(key, [job_id])
+        return False
+
+    async def release_together(self, key: str, job_id: str) -> None:
+        """Let another job take up those of the key."""
+        leader: Any = await self.redis.get(TOGETHER_LEADER + key)
+        if leader is not None and leader.decode() == job_id:
+            await self.redis.delete(TOGETHER_LEADER + key)
+
+    async def list_together(self, key: str, job_ids: Sequence[str]) -> None:
+        """Let jobs be found by others that may share a call with them."""
+        await self.redis.rpush(TOGETHER + key, *job_ids)
+        await self.redis.expire(TOGETHER + key, 86_400)
 
     async def cached_answer(self, cache_key: str) -> str | None:
         """Return the cached result document, as JSON, or None."""

@@ -77,6 +77,7 @@ class QuestionOptions(TypedDict, total=False):
     priority: Priority | str
     reuse: Reuse | str
     near: int | None
+    together: bool
     on_unknown_billing: UnknownBilling | str
     metadata: dict[str, str]
     batch_id: str | None

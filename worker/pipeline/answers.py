@@ -64,6 +64,7 @@ def answered(attempt: Attempt, answer: ProviderAnswer) -> tuple[Completed, int]:
         else attempt.served_tier or attempt.job.service_tier,
         attempts=attempt.claim.attempts + 1,
         simulated=is_simulated(answer.request_id),
+        questions=attempt.share.questions if attempt.share else 1,
         request_id=answer.request_id,
         images=tuple(report(picture) for picture in attempt.pictures),
         warnings=warnings,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
+from visionq.cache_key import together_key
 from visionq.contract import Reuse
 from visionq.pricing.model_options import OptionTable, load_option_table
 from visionq.providers import ProviderProfile, load_profile
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from worker.fetch import Fetcher
     from worker.images import CheckedImage, DecodeSlots, ImageLimits, MemoryReservation, PrepareSlot
     from worker.pipeline.cheaper_tier import FlexVerdicts
+    from worker.pipeline.together import SharedCall
     from worker.provider.request import ProviderRequest
     from worker.threads.statistics import StatisticsWriter
     from worker.tracing import Tracing
@@ -143,6 +145,19 @@ class JobPicture:
         return len(self.crops) or 1
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one question pays of a call that answers several."""
+
+    #: Nano-rubles, and whether they are an estimate.
+    cost: int
+    is_estimate: bool
+    warnings: tuple[str, ...]
+    usage: Usage | None
+    #: Questions of the call.
+    questions: int
+
+
 class BatchFiller(Protocol):
     """The batch that takes an attempt's request, in the place of a call."""
 
@@ -172,6 +187,18 @@ class Attempt:
     #: Whether a cached answer to the same question is accepted.
     accepts_cached: bool = True
     request: ProviderRequest | None = None
+    #: The pictures as they are sent, kept while others may join the call.
+    sources: list[str | bytes] = field(default_factory=list, repr=False)
+    #: Starts another job that joins the call, and calls back once it has joined or left.
+    start_other: Callable[[str, SharedCall, Callable[[], None]], None] | None = None
+    #: The call that this attempt makes for others as well, or the other's call that it joins.
+    shared_call: SharedCall | None = None
+    joins: SharedCall | None = None
+    #: Whether it is the one that takes up the others, and has not done so yet.
+    leads: bool = False
+    on_joined: Callable[[], None] | None = None
+    #: What this question pays of it.
+    share: Share | None = None
     #: Requirements of the pictures that the model is asked about.
     asked: tuple[str, ...] = ()
     #: Tokens of the pictures and of all texts, by the tables, once they were counted.
@@ -243,6 +270,15 @@ class Attempt:
     def shares_answer(self) -> bool:
         """Whether others that ask the same may wait for this answer, and find it."""
         return self.accepts_cached or self.job.reuse is Reuse.REFRESH
+
+    @cached_property
+    def together_key(self) -> str:
+        """The key of jobs that may share its call; empty: asked alone."""
+        is_first = not (self.claim.attempts or self.claim.faulty or self.is_suspect)
+        is_online = self.batch is None and self.cheaper_tier is None and not self.claim.tier
+        if self.joins is not None or not (is_first and is_online):
+            return ""
+        return together_key(self.job)
 
     @property
     def looks_for_near(self) -> bool:

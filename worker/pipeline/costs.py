@@ -40,7 +40,9 @@ def priced(attempt: Attempt, usage: Usage | None) -> tuple[int, bool, tuple[str,
 
     The provider's own figure takes precedence over our count.
     """
-    reported = attempt.reported_cost
+    reported, share = attempt.reported_cost, attempt.share
+    if share is not None:
+        return share.cost, share.is_estimate, share.warnings
     if reported.nano_rubles is not None:
         return reported.nano_rubles, False, ()
     cost, is_estimate, warnings = by_table(attempt, usage)
@@ -143,6 +145,8 @@ def usage_note(attempt: Attempt, usage: Usage | None) -> UsageNote | None:
 
     Of a picture that was never seen, and of a repair, only what the provider says that it cost.
     """
+    if attempt.share is not None:
+        return None  # the call had other texts than this question alone
     seen = all(picture.forecast_tokens and not picture.url for picture in attempt.pictures)
     is_told = usage is not None and not isinstance(usage, DisbelievedUsage)
     if usage is None or not is_told or not usage.input_tokens:

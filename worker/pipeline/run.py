@@ -26,7 +26,7 @@ from visionq.pricing.prices import check_tier
 from visionq.redis_connection import TRANSIENT_ERRORS
 from worker import decision
 from worker.isolated_decode import DryRun
-from worker.pipeline import steps
+from worker.pipeline import steps, together
 from worker.pipeline.answers import rate_limit_feedback, repair_failed
 from worker.pipeline.cheaper_tier import choose_tier
 from worker.pipeline.context import FencedError, GivenBackError
@@ -79,6 +79,18 @@ STEPS: Final = (
 )
 
 
+#: Around `admit`, if other jobs may ask about the same pictures in the same call.
+LEAD_OR_FOLLOW: Final = Step(together.lead_or_follow, 60, "lead")
+WAIT_FOR_OTHERS: Final = Step(together.wait_for_others, 60, "wait")
+GATHER: Final = Step(together.gather, 60)
+#: Instead, for a job that joins the call of another.
+JOIN_STEPS: Final = (
+    Step(together.take_pictures, 60, "load"),
+    Step(steps.look_up_cached_answer, 60, "recall"),
+    Step(together.prepare_question, 60, "encode"),
+    Step(steps.admit, 120),
+    Step(together.join, 60, "ask"),
+)
 #: Before the last two, if the answer of a near-duplicate would do.
 LOOK_UP_NEAR: Final = Step(steps.look_up_near_answer, 60, "near")
 #: Instead, if an earlier attempt brought an answer that needs only a repair.
@@ -103,7 +115,8 @@ async def _end_of(attempt: Attempt, lease: Lease) -> Ending:
         _consider_interruption(attempt)
         _consider_model(attempt)
         check_tier(attempt.dependencies.prices, attempt.model, attempt.job.service_tier)
-        attempt.cheaper_tier = await choose_tier(attempt)
+        if attempt.joins is None:
+            attempt.cheaper_tier = await choose_tier(attempt)
         for step in _steps_of(attempt):
             with _measured(attempt, lease, step):
                 ending = await step.run(attempt)
@@ -132,6 +145,10 @@ def _steps_of(attempt: Attempt) -> tuple[Step, ...]:
     usual = REPAIR_STEPS if attempt.claim.faulty else STEPS
     if attempt.job.near is not None and not attempt.claim.faulty:
         usual = (*usual[:-2], LOOK_UP_NEAR, *usual[-2:])
+    if attempt.joins is not None:
+        return JOIN_STEPS
+    if attempt.together_key and attempt.start_other is not None:
+        return (LEAD_OR_FOLLOW, *usual[:-2], WAIT_FOR_OTHERS, usual[-2], GATHER, usual[-1])
     return usual if attempt.batch is None else (*usual[:-2], JOIN_BATCH)
 
 
@@ -156,7 +173,7 @@ async def _end_of_line(attempt: Attempt, line: BatchLineResult, now: float) -> E
 @contextmanager
 def _measured(attempt: Attempt, lease: Lease, step: Step) -> Iterator[None]:
     patience = step.patience
-    if step.run is steps.ask:
+    if step.run in (steps.ask, together.join):
         settings = attempt.dependencies.settings
         patience += settings.connect_timeout + (attempt.patience or settings.request_timeout)
     attempt.progress = lambda: lease.extend(patience)

@@ -33,12 +33,15 @@ from worker.pipeline.costs import (
     usage_note,
     worst_case,
 )
+from worker.pipeline.together import ask_together, whole_call
 from worker.provider.checked_usage import read_cost, read_tier
 from worker.provider.provider_client import ask as ask_provider
 from worker.provider.reply import read_rate_limit_headers
-from worker.provider.request import build_request
+from worker.provider.request import ProviderRequest, build_request
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from visionq.contract import JobDocument
     from visionq.ledger import Admission
     from visionq.ledger.records import BatchPlace
@@ -120,8 +123,11 @@ async def encode(attempt: Attempt) -> None:
         takes_detail=attempt.dependencies.options.takes_detail(attempt.model),
     )
     attempt.request = await picture_steps.off_loop(size, build)
+    kept = size if attempt.together_key else 0
+    if kept:
+        attempt.sources += sources
     sources.clear()
-    await attempt.reservation.hold(len(attempt.request.body))
+    await attempt.reservation.hold(len(attempt.request.body) + kept)
     attempt.prepare_slot.leave()
 
 
@@ -245,19 +251,31 @@ async def ask(attempt: Attempt) -> Ending:
     clock = attempt.dependencies.monotonic
     started = clock()
     profile = attempt.dependencies.profile
+    if (whole := whole_call(attempt)) is not None:
+        return await ask_together(attempt, whole, _ask_for_all, _note_online)
+    attempt.sources.clear()
     request = replace(
         attempt.request, expected=expected(attempt), profile=profile, patience=attempt.patience
     )
 
-    def on_reply(reply: Reply) -> None:
-        attempt.rate_limit_headers = read_rate_limit_headers(reply.headers)
-        _note_reply(attempt, reply)
-
-    call = ask_provider(attempt.dependencies.client, request, on_reply=on_reply)
+    call = ask_provider(
+        attempt.dependencies.client, request, on_reply=partial(_note_online, attempt)
+    )
     answer = await judged(attempt, call)
     # The result tells it, so it can't wait for the end of the step.
     attempt.timings_ms["ask"] = round((clock() - started) * 1000, 3)
     return await _answer(attempt, answer)
+
+
+async def _ask_for_all(
+    attempt: Attempt, request: ProviderRequest, on_reply: Callable[[Reply], None]
+) -> ProviderAnswer:
+    """Make a call that several share."""
+    clock = attempt.dependencies.monotonic
+    started = clock()
+    answer = await ask_provider(attempt.dependencies.client, request, on_reply=on_reply)
+    attempt.timings_ms["ask"] = round((clock() - started) * 1000, 3)
+    return answer
 
 
 async def read_line(attempt: Attempt, line: BatchLineResult, now: float) -> Ending:
@@ -269,6 +287,11 @@ async def read_line(attempt: Attempt, line: BatchLineResult, now: float) -> Endi
     if line.reply is not None:
         _note_reply(attempt, line.reply)
     return await _answer(attempt, line.answer(request, now=now))
+
+
+def _note_online(attempt: Attempt, reply: Reply) -> None:
+    attempt.rate_limit_headers = read_rate_limit_headers(reply.headers)
+    _note_reply(attempt, reply)
 
 
 def _note_reply(attempt: Attempt, reply: Reply) -> None:

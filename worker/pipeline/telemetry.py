@@ -65,6 +65,10 @@ def _count_call(counted: dict[str, int], attempt: Attempt) -> None:
     """Count the call, if one was made: no status means that no whole reply came."""
     if not attempt.sent:
         return
+    if attempt.joins is not None:  # another has counted the call
+        if attempt.counted is not None:
+            _count_tokens(counted, attempt.counted)
+        return
     status = "none" if attempt.status is None else str(attempt.status)
     known = status if status in _STATUSES or status == "none" else OTHER
     add(counted, 1, "calls", MODEL, known, attempt.fault or "ok", *_lane(attempt))
@@ -92,6 +96,8 @@ def _count_tokens(counted: dict[str, int], usage: Usage) -> None:
 
 
 def _count_pictures(counted: dict[str, int], attempt: Attempt) -> None:
+    if attempt.joins is not None:
+        return  # another has prepared them
     if attempt.claim.faulty is not None:
         return  # they were counted with the invalid answer
     for step in _PICTURE_STEPS:

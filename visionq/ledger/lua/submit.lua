@@ -4,12 +4,13 @@
 -- ARGV: now, share of maxmemory at which to refuse, blobs are here ('1' or '0'), most parked jobs and
 --   most models in line of a tenant, ms within which what is needed is asked for online, then for each job:
 --   id, lane, document, version, pictures, deadline, batch, idempotency, blobs, trace, asked, online, by,
---   canvas, fallback (models), fields that the operator's defaults filled in ('' for none; `asked` is a digest of the document without the operator's defaults; `online` is the
+--   canvas, fallback (models), fields that the operator's defaults filled in, together ('' for none; `asked` is a digest of the document without the operator's defaults; `online` is the
 --   lane of one in the batch lane, should it be asked at once, and `by` when its answer is needed)
 -- Returns for each job: {'created'} | {'known', id} | {'conflict', id} | {'missing', sha, …} | {'full'}
 --   | {'over', what there is too much of, the most}
 
-local FIRST, FIELDS = 7, 16
+local FIRST, FIELDS = 7, 17
+local TOGETHER_KEPT = 86400 -- s in which a job is found by others that ask about the same pictures
 local blobs_are_here = ARGV[3] == '1'
 local most_parked, most_lanes, least_wait = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 
@@ -85,7 +86,7 @@ local function is_same(job, document, asked)
   return known[1] == document or (asked ~= '' and known[2] == asked)
 end
 
-local function enter(id, lane, document, version, pictures, deadline, batch, idempotency, blobs, trace, asked, online, by, canvas, fallback, defaulted)
+local function enter(id, lane, document, version, pictures, deadline, batch, idempotency, blobs, trace, asked, online, by, canvas, fallback, defaulted, together)
   local known = known_as(id, idempotency)
   if known then
     return { is_same(K.job .. known, document, asked) and 'known' or 'conflict', known }
@@ -115,6 +116,10 @@ local function enter(id, lane, document, version, pictures, deadline, batch, ide
     end
   end
   redis.call('HSET', job, unpack(fields))
+  if together ~= '' then
+    redis.call('RPUSH', K.together .. together, id)
+    redis.call('EXPIRE', K.together .. together, TOGETHER_KEPT)
+  end
   if batch ~= '' then
     redis.call('HINCRBY', K.batch .. batch, 'total', 1)
     redis.call('PERSIST', K.batch .. batch)
