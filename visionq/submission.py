@@ -69,7 +69,8 @@ def prepare(
     check_model_options(job, table)
     check_prompt_cache(job, table)
     if job.further_models:
-        check_further_models(job, frozenset(defaulted(fields)), table, settings)
+        named = fields.get("model") or settings.default_model
+        check_further_models(job, named, frozenset(defaulted(fields)), table, settings)
     if job.batch_id is not None:
         check_batch_name(job.batch_id, "batch_id")
     if job.lane is Lane.BATCH:
@@ -92,9 +93,15 @@ def asked_of(
 
 
 def check_further_models(
-    job: JobDocument, defaulted: AbstractSet[str], table: OptionTable, settings: Settings
+    job: JobDocument,
+    named: str,
+    defaulted: AbstractSet[str],
+    table: OptionTable,
+    settings: Settings,
 ) -> None:
     """Refuse a fallback or a cascade that can't be asked as the job says.
+
+    `named` is the model that the caller gave: it may be migrated to one of the others.
 
     Raises:
         InvalidJob: the message names the field, and the model.
@@ -103,7 +110,7 @@ def check_further_models(
         raise InvalidJob(
             "lane: a job with further models goes on online; set it to auto, or leave them out"
         )
-    prices, seen = load_prices(settings.prices_file), {job.model}
+    prices, seen = load_prices(settings.prices_file), {named}
     for field, model in _further(job):
         if model in seen:
             raise InvalidJob(f"{field}: {model} is named twice; leave one of them out")

@@ -12,6 +12,7 @@ from tests.support.pictures import picture
 from tests.support.worker import Bench, result
 from visionq.contract import State
 from visionq.ledger import Failed, Held, Moved, Waiting
+from visionq.ledger.metrics import read_cascade_saved
 from visionq.pricing.money import nano_rubles
 from worker.pipeline import steps
 from worker.provider.provider_client import ask
@@ -78,6 +79,7 @@ def test_sure_answer_is_taken(bench: Bench) -> None:
     assert (answer.model, answer.sureness, answer.steps) == (CHEAP, 0.5, ())
     assert answer.saved_rub is not None
     assert answer.saved_rub > answer.cost_rub
+    assert read_cascade_saved(bench.redis) == nano_rubles(answer.saved_rub)
     assert bench.simulator.bill()["calls"] == 1
 
 
@@ -97,6 +99,7 @@ def test_unsure_answer_goes_on(bench: Bench, asked: list[dict[str, Any]]) -> Non
     assert json.loads(step.text)["confidence"] == 0.5
     assert answer.cost_rub == Decimal(bench.simulator.bill()["rub"])
     assert answer.saved_rub == -first
+    assert read_cascade_saved(bench.redis, "default") == -nano_rubles(first)
     assert [body["model"] for body in asked] == [CHEAP, STRONG]
     direct = bench.submit(picture(1), model=STRONG, answer_schema=schema(0.5))
     stored = to_the_end(bench, direct)
@@ -149,7 +152,7 @@ def test_stored_answers_are_judged(bench: Bench) -> None:
     job_id = bench.submit(picture(1), **fields)
     assert isinstance(bench.run(job_id), Moved)
     answer = result(bench.run(job_id))
-    assert (answer.model, answer.cached, answer.cost_rub) == (STRONG, True, 0)
+    assert (answer.model, answer.cached, answer.cost_rub) == (STRONG, True, Decimal(0))
     assert [step.cost_rub for step in answer.steps] == [0]
     assert bench.simulator.bill()["calls"] == 0
 

@@ -26,7 +26,12 @@ from visionq.cli.shared import (
 from visionq.http_checks import is_local
 from visionq.ledger import Book, Ledger, Period, ledger_options
 from visionq.ledger.ledger import RedisClock
-from visionq.ledger.metrics import read_near_answers, read_spent_by_lane, read_tokens
+from visionq.ledger.metrics import (
+    read_cascade_saved,
+    read_near_answers,
+    read_spent_by_lane,
+    read_tokens,
+)
 from visionq.ledger.spending import (
     Comparison,
     Settled,
@@ -76,6 +81,8 @@ class SpendReport:
     simulated: bool | None = None
     #: Answers that were those of near-duplicates; None: they are not counted for a batch.
     near_answers: int | None = None
+    #: Nano-rubles that cascades saved, by estimate; None: there was none, or it is not counted.
+    cascade_saved: int | None = None
     #: Lane → rubles that were paid, where that was asked for.
     lanes: dict[str, Decimal] | None = None
 
@@ -145,6 +152,7 @@ def _of_all(redis: Redis, settings: Settings) -> SpendReport:
         read_tokens(redis),
         total.forgotten_jobs,
         near_answers=read_near_answers(redis),
+        cascade_saved=read_cascade_saved(redis),
     )
 
 
@@ -162,7 +170,16 @@ def _of_scope(
     near = read_near_answers(redis, tenant) if is_counted else None
     why = "the balance is that of all"
     return SpendReport(
-        total, day, month, tuple(books), unknown, None, why, tokens, near_answers=near
+        total,
+        day,
+        month,
+        tuple(books),
+        unknown,
+        None,
+        why,
+        tokens,
+        near_answers=near,
+        cascade_saved=read_cascade_saved(redis, tenant) if is_counted else None,
     )
 
 
@@ -193,6 +210,9 @@ def _document(report: SpendReport) -> dict[str, Any]:
         "unknown_rub": plain(total.unknown_rub),
         "saved_rub": plain(total.saved_rub),
         "near_answers": report.near_answers,
+        "cascade_saved_rub": None
+        if report.cascade_saved is None
+        else plain(rubles(report.cascade_saved)),
         "unknown_calls": total.unknown_calls,
         "forgotten_jobs": report.forgotten_jobs,
         "simulated": report.simulated,
@@ -259,6 +279,11 @@ def _print(report: SpendReport) -> None:
     click.echo(f"reserved    {plain(total.reserved_rub)} ₽ for calls that are out")
     near = f", {report.near_answers:,} of near-duplicates" if report.near_answers else ""
     click.echo(f"saved       {plain(total.saved_rub)} ₽ by answers that were there{near}")
+    if report.cascade_saved is not None:
+        saved = plain(rubles(report.cascade_saved))
+        click.echo(
+            f"cascades    {saved} ₽ saved against asking their last model at once, estimated"
+        )
     click.echo(
         f"unknown     up to {plain(total.unknown_rub)} ₽ for"
         f" {counted(total.unknown_calls, 'call')} of unknown billing; budgets count them as paid"

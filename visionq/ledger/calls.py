@@ -130,7 +130,7 @@ def _entry(job: NewJob) -> list[str | int]:
         # One that may go only by batch has no moment at which it is asked online instead.
         _moment(document.by) if may_wait and document.lane is Lane.AUTO else "",
         job.canvas,
-        " ".join(document.fallback),
+        " ".join(model for model in document.fallback if model != document.model),
         " ".join(job.defaulted) if document.further_models else "",
         "" if may_wait else together_key(document),
     ]

@@ -45,6 +45,10 @@ LINE_OUTCOMES: Final = ("answered", "refused", "expired", "unknown")
 ANSWERS: Final = "answers"
 #: From a near-duplicate.
 NEAR: Final = "near"
+#: Counts nano-rubles by tenant: what cascades saved, and what they cost more than the last model.
+CASCADE: Final = "cascade"
+CASCADE_SAVED: Final = "saved"
+CASCADE_EXTRA: Final = "extra"
 #: Counts nano-rubles that were paid, by tenant and model.
 SPENT: Final = "spent"
 
@@ -155,6 +159,17 @@ def read_near_answers(redis: Redis, tenant: str | None = None) -> int:
         for (of, _, source, *_), count in found.items()
         if source == NEAR and tenant in (None, of)
     )
+
+
+def read_cascade_saved(redis: Redis, tenant: str | None = None) -> int | None:
+    """Return the nano-rubles that cascades saved, of all tenants or of one; None: no cascade."""
+    signs = {CASCADE_SAVED: 1, CASCADE_EXTRA: -1}
+    found = [
+        signs[kind] * amount
+        for (of, kind), amount in read_counters(redis).of(CASCADE, 2).items()
+        if tenant in (None, of)
+    ]
+    return sum(found) if found else None
 
 
 def note_forgotten(redis: Redis, jobs: int) -> None:

@@ -10,6 +10,9 @@ from visionq.ledger import Completed
 from visionq.ledger.metrics import (
     ANSWERS,
     CALL_SECONDS,
+    CASCADE,
+    CASCADE_EXTRA,
+    CASCADE_SAVED,
     FLEX_CALL_SECONDS,
     JOB_SECONDS,
     LANES,
@@ -24,6 +27,7 @@ from visionq.ledger.metrics import (
     add,
 )
 from visionq.pricing.flex import FLEX
+from visionq.pricing.money import nano_rubles
 from worker.provider.checked_usage import DisbelievedUsage
 
 if TYPE_CHECKING:
@@ -52,6 +56,9 @@ def counted_by(attempt: Attempt, ending: Ending) -> dict[str, int]:
         passed = attempt.claim.now - attempt.claim.submitted
         seconds = max(0.0, passed + attempt.seconds)
         JOB_SECONDS.observe(counted, seconds, attempt.job.priority.value, *_lane(attempt))
+        if (saved := result.saved_rub) is not None:
+            kind = CASCADE_SAVED if saved > 0 else CASCADE_EXTRA
+            add(counted, nano_rubles(abs(saved)), CASCADE, TENANT, kind)
     return counted
 
 
