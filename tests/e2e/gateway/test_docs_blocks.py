@@ -75,7 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
     for name in ("receipt.schema.json", "card.json"):
         (folder / name).write_text(json.dumps(schema))
-    drawn = {"images": [], "annotations": [], "categories": []}
+    drawn: dict[str, list[object]] = {"images": [], "annotations": [], "categories": []}
     (folder / "people.json").write_text(json.dumps(drawn))
     for name in ("question.txt", "prompt.txt"):
         (folder / name).write_text("What is it?")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.support.ledger_model.events import Events
 from tests.support.ledger_model.snapshot import TERMINAL, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _ACCOUNTS = ("reserved", "settled", "unknown", "unknown_calls", "saved")
 BULK, INTERACTIVE = "visionq.bulk", "visionq.interactive"
@@ -139,6 +142,8 @@ class Ending:
 class Books(Events):
     """All that there is, and the moves of which every other is made."""
 
+    #: Milliseconds.
+    clock: Callable[[], int] = lambda: 0
     jobs: dict[str, Job] = field(default_factory=dict)
     due: dict[str, int] = field(default_factory=dict)
     lanes: dict[str, list[str]] = field(default_factory=dict)

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from tests.support.ledger_model.books import Books, Job, add
 from visionq.pricing.money import day_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PERIODS = ("total", "day", "month")
 REASONS = {"waiting": "budget", "parked": "budget_exhausted"}
@@ -23,8 +19,6 @@ FORGETTING = 8
 class Budgets(Books):
     """The books, and who may pay."""
 
-    #: Milliseconds.
-    clock: Callable[[], int] = lambda: 0
     today: str = ""
     budget_limits: dict[tuple[str, str], int | None] = field(default_factory=dict)
 
