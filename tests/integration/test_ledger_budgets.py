@@ -475,8 +475,11 @@ def _work(ledger: WorkerLedger, number: int) -> None:
     random = Random(number)
     own = Registration(f"w{number}", 4, BOTH)
     ledger.renew(own)
-    for _ in range(60):
-        for hint in ledger.dispatch().hints:
+    idle = 0
+    while idle < 20:  # looks in a row that find nothing
+        hints = ledger.dispatch().hints
+        idle = 0 if hints else idle + 1
+        for hint in hints:
             claim = ledger.claim(hint.id, f"{number}-{random.random()}", own)
             if isinstance(claim, Claim):
                 _run(ledger, claim, random)
