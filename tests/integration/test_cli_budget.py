@@ -212,3 +212,20 @@ def test_names_that_no_batch_can_have(driver: LedgerDriver, capsys: Output, name
     fields = {"prompt": "?", "images": [{"url": "https://example.org/a.png"}], "batch_id": name}
     with pytest.raises(InvalidJob, match="batch_id"):
         prepare(fields, Settings())
+
+
+def test_failures_are_priced_by_reason(driver: LedgerDriver, capsys: Output) -> None:
+    """`spend --by failure` sums what failed jobs cost by code, of all, a tenant or a batch."""
+    for rub, batch in (("2", "b1"), ("0.5", "b2")):
+        claim = driver.begin(new_job(batch_id=batch))
+        cost = nano_rubles(Decimal(rub))
+        driver.ledger.admit(claim, reserve=cost)
+        driver.ledger.finish(claim, paid(outcome_of("failed", claim.id), cost))
+    assert run(["spend", "--by", "failure", "--json"]) == 0
+    assert printed(capsys)["failures"] == {"not_an_image": {"jobs": 2, "cost_rub": "2.5"}}
+    assert run(["spend", "--by", "failure", "--batch", "b2", "--json"]) == 0
+    assert printed(capsys)["failures"] == {"not_an_image": {"jobs": 1, "cost_rub": "0.5"}}
+    assert run(["spend", "--by", "failure", "--tenant", "nobody"]) == 0
+    assert "no failed job is kept" in capsys.readouterr().out
+    assert run(["spend", "--by", "failure"]) == 0
+    assert "2.5 ₽ for 2 failed jobs" in capsys.readouterr().out

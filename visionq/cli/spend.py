@@ -23,6 +23,7 @@ from visionq.cli.shared import (
     open_ledger,
     print_json,
 )
+from visionq.contract import State
 from visionq.http_checks import is_local
 from visionq.ledger import Book, Ledger, Period, ledger_options
 from visionq.ledger.ledger import RedisClock
@@ -32,12 +33,15 @@ from visionq.ledger.metrics import (
     read_spent_by_lane,
     read_tokens,
 )
+from visionq.ledger.search import JobFilter
 from visionq.ledger.spending import (
     Comparison,
+    FailureCost,
     Settled,
     UnknownCall,
     compare,
     compare_anew,
+    failure_costs,
     settled_in_month,
     unknown_calls,
 )
@@ -85,12 +89,18 @@ class SpendReport:
     cascade_saved: int | None = None
     #: Lane → rubles that were paid, where that was asked for.
     lanes: dict[str, Decimal] | None = None
+    #: Code of a failure → jobs and rubles, where that was asked for.
+    failures: dict[str, FailureCost] | None = None
 
 
 @click.group(invoke_without_command=True)
 @click.option("--tenant", metavar="T", help="Only what this tenant was charged.")
 @click.option("--batch", metavar="ID", help="Only what this batch was charged.")
-@click.option("--by", "by_lane", type=click.Choice(["lane"]), help="What each lane has cost.")
+@click.option(
+    "--by",
+    type=click.Choice(["lane", "failure"]),
+    help="What each lane has cost, or failed jobs by reason.",
+)
 @click.option("--compare-anew", "anew", is_flag=True, help="Compare balance and books from now on.")
 @json_option
 @click.pass_context
@@ -99,7 +109,7 @@ def spend(
     *,
     tenant: str | None,
     batch: str | None,
-    by_lane: str | None,
+    by: str | None,
     anew: bool,
     as_json: bool,
 ) -> None:
@@ -109,10 +119,10 @@ def spend(
     `visionq spend settle` says what was found out about them.
     """
     if ctx.invoked_subcommand is not None:
-        if tenant or batch or by_lane or anew or as_json:
+        if tenant or batch or by or anew or as_json:
             raise click.UsageError(f"options of {ctx.invoked_subcommand} come after its name")
         return
-    if by_lane and batch:
+    if by == "lane" and batch:
         raise click.UsageError("--by lane: lanes are counted for tenants, not for batches")
     with errors_as_json(as_json):
         settings = load_settings()
@@ -125,9 +135,12 @@ def spend(
                 if tenant is None and batch is None
                 else _of_scope(redis, settings, tenant, batch)
             )
-            if by_lane:
+            if by == "lane":
                 paid = read_spent_by_lane(redis, tenant)
                 report = replace(report, lanes={lane: rubles(cost) for lane, cost in paid.items()})
+            elif by == "failure":
+                wanted = JobFilter(State.FAILED, tenant=tenant, batch=batch)
+                report = replace(report, failures=failure_costs(redis, wanted))
     report = replace(report, simulated=is_simulated(url))
     if as_json:
         print_json(_document(report))
@@ -218,6 +231,11 @@ def _document(report: SpendReport) -> dict[str, Any]:
         "simulated": report.simulated,
         "tokens": report.tokens or None,
         "lanes": report.lanes and {lane: plain(cost) for lane, cost in report.lanes.items()},
+        "failures": report.failures
+        and {
+            code: {"jobs": one.jobs, "cost_rub": plain(one.cost_rub)}
+            for code, one in report.failures.items()
+        },
         "today_rub": plain(report.today_rub),
         "month_rub": plain(report.month_rub),
         "budgets": [book_document(book) for book in report.budgets],
@@ -264,6 +282,13 @@ def _print_tokens(tokens: dict[str, int] | None) -> None:
         click.echo(f"tokens      {', '.join(kinds)}")
 
 
+def _print_failures(failures: dict[str, FailureCost] | None) -> None:
+    if failures == {}:
+        click.echo("  no failed job is kept")
+    for code, one in (failures or {}).items():
+        click.echo(f"  {code:<24}{plain(one.cost_rub)} ₽ for {counted(one.jobs, 'failed job')}")
+
+
 def _print(report: SpendReport) -> None:
     total = report.total
     paid = "simulated" if report.simulated else "paid"
@@ -275,6 +300,7 @@ def _print(report: SpendReport) -> None:
         )
     click.echo(f"in all      {plain(total.settled_rub)} ₽ {paid}")
     _print_lanes(report.lanes)
+    _print_failures(report.failures)
     _print_tokens(report.tokens)
     click.echo(f"reserved    {plain(total.reserved_rub)} ₽ for calls that are out")
     near = f", {report.near_answers:,} of near-duplicates" if report.near_answers else ""

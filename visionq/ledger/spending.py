@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.ledger.scripts import Call
+from visionq.ledger.search import find_jobs
 from visionq.names import BALANCE_REFERENCE, MONEY, MONEY_OF_DAY, UNKNOWN_CALLS
 from visionq.pricing.money import nano_rubles, rubles
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from redis import Redis
+
+    from visionq.ledger.search import JobFilter
 
 #: Calls of unknown billing that are looked at, the latest first.
 MOST_UNKNOWN: Final = 1000
@@ -33,6 +36,14 @@ class UnknownCall:
     worst_case_rub: Decimal
     #: As the ledger lists it.
     entry: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCost:
+    """Jobs that failed for one reason, and what their calls cost."""
+
+    jobs: int
+    cost_rub: Decimal
 
 
 class Settled(StrEnum):
@@ -137,6 +148,16 @@ def compare(redis: Redis, balance: Decimal, account: str, now: datetime) -> Comp
         Decimal(reference["balance"]) - balance,
         settled - Decimal(reference["settled"]),
     )
+
+
+def failure_costs(redis: Redis, wanted: JobFilter) -> dict[str, FailureCost]:
+    """Return code → cost of the failed jobs that are kept, dearest first."""
+    found: dict[str, FailureCost] = {}
+    for view in find_jobs(redis, wanted):
+        code = view.error.code if view.error else view.reason or "?"
+        known = found.get(code, FailureCost(0, Decimal(0)))
+        found[code] = FailureCost(known.jobs + 1, known.cost_rub + view.cost_rub)
+    return dict(sorted(found.items(), key=lambda one: -one[1].cost_rub))
 
 
 def compare_anew(redis: Redis) -> None:
