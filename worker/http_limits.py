@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import httpcore2
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _Connection = TypeVar(
     "_Connection", httpcore2.ConnectionInterface, httpcore2.AsyncConnectionInterface
 )
+
+#: One for all clients of a process that trust the same: each takes 50 ms and 1 MB.
+shared_ssl_context = cache(httpx2.create_ssl_context)
 
 #: Bytes that are written before the time is looked at again.
 _PIECE: Final = 65_536

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
-from contextlib import suppress
+import sys
+from contextlib import contextmanager, suppress
 from socket import gethostname
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,8 @@ from visionq.redis_connection import TRANSIENT_ERRORS, connect
 from visionq.settings import ConfigurationError, Settings, load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from visionq.cli.record import StackRecord
 
 _QUEUES: Final = ",".join((*HINT_QUEUES, QUEUE_INTAKE, QUEUE_WEBHOOKS))
@@ -56,7 +59,8 @@ def worker(concurrency: int, queues: str, name: str | None) -> int:
     check_ledger(os.environ["VISIONQ_REDIS_URL"])
     node = name or f"visionq-worker-{os.getpid()}"
 
-    from worker.celery.app import app  # noqa: PLC0415  # takes a second to import
+    with without("rich"):  # which structlog imports if it can: 5 MB, and logs have no use for it
+        from worker.celery.app import app  # noqa: PLC0415  # takes a second to import
 
     # Not by way of Celery's command line: it would import Flower, and a prompt, into each worker.
     if settings.consume_default_queue:
@@ -66,6 +70,18 @@ def worker(concurrency: int, queues: str, name: str | None) -> int:
     process.start()
     exit_code: int = process.exitcode or 0
     return exit_code
+
+
+@contextmanager
+def without(module: str) -> Iterator[None]:
+    """Let imports in the block fail for a module, unless it is loaded already."""
+    is_loaded = module in sys.modules
+    sys.modules.setdefault(module, None)  # type: ignore[arg-type]  # the import system's own way
+    try:
+        yield
+    finally:
+        if not is_loaded:
+            del sys.modules[module]
 
 
 def allow_open_files(count: int) -> None:

@@ -203,12 +203,19 @@ def test_two_pictures(bench: Bench) -> None:
 
 
 def test_pictures_are_let_go(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the call is out its body is the only copy of the pictures."""
+    """While the call is out nothing of its pictures is kept: their memory is for others."""
     kept: list[Any] = []
 
-    async def look(client: Any, request: Any, **options: Any) -> Any:
-        kept.extend((p.content, p.checked) for p in attempts[0].pictures)
-        return await ask(client, request, **options)
+    async def look(client: Any, request: Any, *, body: Any, on_reply: Any) -> Any:
+        def sent(reply: Any) -> None:
+            attempt = attempts[0]
+            kept.extend((one.content, one.checked) for one in attempt.pictures)
+            kept.append((body.content, request.body, attempt.request.body))
+            kept.append(attempt.reservation.held)
+            on_reply(reply)
+
+        assert attempts[0].reservation.held == body.size
+        return await ask(client, request, body=body, on_reply=sent)
 
     attempts: list[Any] = []
     loaded = steps.load
@@ -221,7 +228,7 @@ def test_pictures_are_let_go(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(run, "STEPS", (run.Step(load, 60), *run.STEPS[1:]))
     monkeypatch.setattr(steps, "ask_provider", look)
     answer = bench.answer(picture(13), picture(14))
-    assert kept == [(None, None), (None, None)]
+    assert kept == [(None, None), (None, None), (b"", b"", b""), 0]
     assert all(report.source and report.sent for report in answer.images)
 
 

@@ -54,7 +54,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     sent: list[dict[str, Any]] = []
 
     async def look(client: Any, request: Any, **options: Any) -> Any:
-        sent.append(json.loads(request.body))
+        sent.append(json.loads(options["body"].content))
         return await ask(client, request, **options)
 
     monkeypatch.setattr(steps, "ask_provider", look)

@@ -51,7 +51,7 @@ def bodies(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     sent: list[str] = []
 
     async def look(client: Any, request: Any, **options: Any) -> Any:
-        sent.append(request.body.decode())
+        sent.append(options["body"].content.decode())
         return await ask(client, request, **options)
 
     monkeypatch.setattr(steps, "ask_provider", look)

@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -19,6 +20,7 @@ from tests.support.provider_clients import BOTH
 from visionq import errors
 from visionq.contract import Api, Usage
 from visionq.settings import Settings
+from worker.provider.aiohttp_transport import OutgoingBody
 from worker.provider.provider_client import ask, make_async_client
 from worker.provider.request import PATHS, ProviderRequest
 
@@ -40,6 +42,8 @@ ANSWER = json.dumps(
     ensure_ascii=False,
 ).encode()
 REQUEST = ProviderRequest(Api.RESPONSES, PATHS[Api.RESPONSES], b'{"a": 1}' * 1000, ("a.jpg",))
+
+SIZE = 30_000_000
 
 
 def response(body: bytes, length: int | None = None, status: str = "200 OK") -> bytes:
@@ -367,6 +371,35 @@ def test_150_tasks_share_one_client() -> None:
     with provider(handle) as address:
         answers = asyncio.run(ask_all(address))
     assert {answer.text for answer in answers} == {"Рыжий кот."}
+
+
+def test_a_body_is_let_go_once_it_is_sent() -> None:
+    """A call that waits for its answer keeps none of its 30 MB, however many wait."""
+    sent, waiting = threading.Event(), []
+
+    def handle(connection: socket.socket) -> None:
+        with connection.makefile("rb") as stream:
+            for _ in iter(stream.readline, b"\r\n"):
+                pass
+            for _ in range(SIZE // 100_000):
+                stream.read(100_000)
+        sent.wait(5)
+        waiting.append(tracemalloc.get_traced_memory()[0])
+        connection.sendall(response(ANSWER))
+
+    async def ask_once(address: str) -> ProviderAnswer:
+        settings = Settings(api_key=None, base_url=address, request_timeout=30)
+        body = OutgoingBody(b"x" * SIZE, sent.set)
+        async with make_async_client(settings) as client:
+            return await ask(client, replace(REQUEST, body=b""), body=body)
+
+    tracemalloc.start()
+    try:
+        with provider(handle) as address:
+            assert asyncio.run(ask_once(address)).text == "Рыжий кот."
+    finally:
+        tracemalloc.stop()
+    assert waiting[0] < SIZE / 10
 
 
 def test_connections_are_used_again(asking: Asking) -> None:

@@ -18,7 +18,7 @@ from visionq.errors import DownloadFailed, TooLarge, UnsafeUrl
 from visionq.fair_limiter import FairLimiter
 from worker.fetch.guard import check_url, matches_host
 from worker.fetch.network import GuardedBackend, PoolTransport, Resolve, resolve_by_system
-from worker.http_limits import BodyTooLong, bounded, pieces, until
+from worker.http_limits import BodyTooLong, bounded, pieces, shared_ssl_context, until
 from worker.retry_after import retry_after
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Fetcher:
             transport=PoolTransport(
                 guarded,
                 max_connections=policy.max_connections,
-                ssl_context=httpx2.create_ssl_context(trust_env=False),
+                ssl_context=shared_ssl_context(trust_env=False),
             ),
             headers=_HEADERS | {"User-Agent": policy.user_agent},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),

@@ -137,6 +137,10 @@ class MemoryReservation:
         else:
             budget._changes(self, wanted)  # noqa: SLF001  # likewise
 
+    def release(self) -> None:
+        """Hold nothing any more."""
+        self._budget._changes(self, 0)  # noqa: SLF001  # two halves of one thing
+
     def adds_at_once(self, more: int) -> bool:
         """Hold more bytes if they are free now; return whether they were."""
         budget, wanted = self._budget, self.held + more

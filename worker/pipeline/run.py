@@ -136,7 +136,7 @@ async def _end_of(attempt: Attempt, lease: Lease) -> Ending:
         log.exception("attempt.crashed")
         return _ending(attempt, _unforeseen(attempt, error))
     finally:
-        await attempt.reservation.hold(0)
+        attempt.reservation.release()
         attempt.prepare_slot.leave()
     raise RuntimeError("the last step ends the attempt")
 

@@ -34,6 +34,7 @@ from worker.pipeline.costs import (
     worst_case,
 )
 from worker.pipeline.together import ask_together, whole_call
+from worker.provider.aiohttp_transport import OutgoingBody
 from worker.provider.checked_usage import read_cost, read_tier
 from worker.provider.provider_client import ask as ask_provider
 from worker.provider.reply import read_rate_limit_headers
@@ -254,13 +255,17 @@ async def ask(attempt: Attempt) -> Ending:
     if (whole := whole_call(attempt)) is not None:
         return await ask_together(attempt, whole, _ask_for_all, _note_online)
     attempt.sources.clear()
-    request = replace(
-        attempt.request, expected=expected(attempt), profile=profile, patience=attempt.patience
+    body = OutgoingBody(attempt.request.body, attempt.reservation.release)
+    # From here the body alone holds its bytes, until they are sent.
+    attempt.request = request = replace(
+        attempt.request,
+        body=b"",
+        expected=expected(attempt),
+        profile=profile,
+        patience=attempt.patience,
     )
-
-    call = ask_provider(
-        attempt.dependencies.client, request, on_reply=partial(_note_online, attempt)
-    )
+    on_reply = partial(_note_online, attempt)
+    call = ask_provider(attempt.dependencies.client, request, body=body, on_reply=on_reply)
     answer = await judged(attempt, call)
     # The result tells it, so it can't wait for the end of the step.
     attempt.timings_ms["ask"] = round((clock() - started) * 1000, 3)
@@ -304,7 +309,7 @@ def _note_reply(attempt: Attempt, reply: Reply) -> None:
 async def _answer(attempt: Attempt, answer: ProviderAnswer) -> Ending:
     attempt.counted = answer.usage
     attempt.request = None
-    await attempt.reservation.hold(0)
+    attempt.reservation.release()
     picture_steps.take_findings(attempt, answer, attempt.asked)
     if answer.validation_error is not None:
         return keep_for_repair(attempt, answer)

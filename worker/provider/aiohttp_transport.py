@@ -18,6 +18,7 @@ from weakref import WeakSet
 import aiohttp
 import httpx2
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.payload import AsyncIterablePayload
 
 from worker.http_limits import (
     LONGEST_BODY,
@@ -25,6 +26,7 @@ from worker.http_limits import (
     check_packing,
     close_if_bytes_are_left,
     read,
+    shared_ssl_context,
     with_body,
 )
 
@@ -62,6 +64,30 @@ class _Exchange:
 
 
 _exchange: ContextVar[_Exchange] = ContextVar("exchange")
+
+
+class OutgoingBody(httpx2.AsyncByteStream):
+    """The body of one call. It is let go once it is sent: while the call waits, nothing keeps it.
+
+    Nothing may be left that would send it again: neither a retry nor a redirect.
+    """
+
+    def __init__(self, content: bytes, on_sent: Callable[[], None] = lambda: None) -> None:
+        """Send these bytes; call `on_sent` once the connection has taken all of them."""
+        #: What is still to be sent; empty once that has begun.
+        self.content = content
+        self.size = len(content)
+        self._on_sent = on_sent
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the bytes, once; many of them in pieces."""
+        content, self.content = self.content, b""
+        if self.size <= _LONGEST_WRITE:
+            yield content
+        else:
+            for start in range(0, self.size, _PIECE):
+                yield content[start : start + _PIECE]
+        self._on_sent()
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -116,7 +142,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         """Allow seconds for connecting, and from the sent request to the first byte."""
         self._connect_timeout = connect_timeout
         self._first_byte = first_byte
-        self._ssl_context = cache(make_ssl_context)  # takes 50 ms, and 2 MB
+        self._ssl_context = cache(make_ssl_context)
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -140,13 +166,12 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         return with_body(response.status, response.raw_headers, body, request)
 
     async def _request(self, request: httpx2.Request) -> aiohttp.ClientResponse:
-        content = request.content
         try:
             response = await self._open().request(
                 request.method,
                 str(request.url),
                 headers=[(name.decode(), value.decode()) for name, value in request.headers.raw],
-                data=content if len(content) <= _LONGEST_WRITE else _in_pieces(content),
+                data=_payload(request),
                 allow_redirects=False,
                 ssl=self._ssl_context() if request.url.scheme == "https" else True,
             )
@@ -179,11 +204,9 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             await self._session.close()
 
 
-async def _in_pieces(content: bytes) -> AsyncIterator[memoryview]:
-    """Yield the bytes; aiohttp would copy them all where they are a file in memory."""
-    view = memoryview(content)
-    for start in range(0, len(view), _PIECE):
-        yield view[start : start + _PIECE]
+def _payload(request: httpx2.Request) -> AsyncIterablePayload | bytes:
+    body = request.stream
+    return AsyncIterablePayload(body) if isinstance(body, OutgoingBody) else request.content
 
 
 def _stop_waiting_for_first_byte(response: aiohttp.ClientResponse) -> None:
@@ -221,6 +244,14 @@ def _too_late() -> httpx2.TimeoutException:
     if _exchange.get().connected:
         return httpx2.ReadTimeout("the answer took too long")
     return httpx2.ConnectTimeout("no connection in time")
+
+
+def _ssl_context(
+    verify: ssl.SSLContext | str | bool, cert: CertTypes | None, *, trust_env: bool
+) -> ssl.SSLContext:
+    if verify is True and cert is None:
+        return shared_ssl_context(trust_env=trust_env)
+    return httpx2.create_ssl_context(verify, cert, trust_env)
 
 
 class BoundedAsyncClient(httpx2.AsyncClient):
@@ -265,7 +296,7 @@ class BoundedAsyncClient(httpx2.AsyncClient):
         return transport or AiohttpTransport(
             connect_timeout=self._connect_timeout,
             first_byte=self._first_byte,
-            make_ssl_context=partial(httpx2.create_ssl_context, verify, cert, trust_env),
+            make_ssl_context=partial(_ssl_context, verify, cert, trust_env=trust_env),
         )
 
     async def send(self, request: httpx2.Request, **_options: object) -> httpx2.Response:
