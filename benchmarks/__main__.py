@@ -32,6 +32,7 @@ PARTS: Final = {
     "overhead": "benchmarks.speed.throughput:overhead",
     "repeat": "benchmarks.speed.throughput:repeat",
     "cores": "benchmarks.speed.throughput:cores",
+    "in-flight": "benchmarks.speed.in_flight",
     "paced": "benchmarks.speed.paced",
     "start": "benchmarks.speed.starting",
     "trips": "benchmarks.speed.trips",
