@@ -154,3 +154,16 @@ def test_three_models_may_agree_instead(fleet: Fleet, folder: Path) -> None:
     assert found["cascade"]["sureness"] == "agreement", said
     assert Decimal(found["cost_rub"]) == Decimal(fleet.simulator.bill()["rub"])
     assert agreement(folder) >= 0.9
+
+
+def test_log_probabilities_need_no_field(fleet: Fleet, folder: Path) -> None:
+    """A schema without a sureness has one where they are asked for."""
+    schema = json.loads(CARD)
+    del schema["properties"]["confidence"]
+    schema["required"].remove("confidence")
+    (folder / "card.json").write_text(json.dumps(schema))
+    code, found, said = run(fleet, *PROMISE, "--logprobs")
+    assert code == 0, said
+    assert found["cascade"]["sureness"] == "logprobs"
+    assert 0 < found["cascade"]["strong_share"] < 0.6
+    assert agreement(folder) >= 0.9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 import uuid
@@ -32,6 +33,12 @@ OTHERS_PER_TOKEN: Final = 3
 MESSAGE_TOKENS: Final = 7
 
 
+#: Below any that a model reports.
+_LEAST_PROBABILITY: Final = 1e-6
+#: What asks the Responses API for log probabilities.
+_LOGPROBS: Final = "message.output_text.logprobs"
+
+
 @dataclass(frozen=True)
 class SimulatedAnswer:
     """The model's answer, and its token counts."""
@@ -43,6 +50,16 @@ class SimulatedAnswer:
     tier: str = ORDINARY
     refused: bool = False
     cut: bool = False
+    #: Mean probability of its tokens; None: not known.
+    probability: float | None = None
+
+    @property
+    def logprobs(self) -> list[dict[str, Any]]:
+        """Its log probabilities, as if it were one token."""
+        if self.probability is None:
+            return []
+        logprob = math.log(max(self.probability, _LEAST_PROBABILITY))
+        return [{"token": self.text, "logprob": logprob, "bytes": None, "top_logprobs": []}]
 
 
 def text_tokens(text: str) -> int:
@@ -60,17 +77,17 @@ def spoken(
     """
     kind = question.answer_format.kind
     if kind == "text":
-        return described(question, facts) if quality is None else quality.text(_known(facts))
+        return described(question, facts) if quality is None else quality.text(known_by(facts))
     brief = "; ".join(f"{fact.size} {fact.colour}" for fact in facts) or "no picture"
     value: Any = {"description": brief}
     if question.answer_format.schema is not None:
         value = _structured(question, brief)
         if quality is not None:
-            value = _drawn_answer(question, value, _known(facts), quality)
+            value = _drawn_answer(question, value, known_by(facts), quality)
     return json.dumps(value, ensure_ascii=False)
 
 
-def _known(facts: Sequence[SeenPicture]) -> str:
+def known_by(facts: Sequence[SeenPicture]) -> str:
     """Return the key of a question's ground truth."""
     return facts[0].colour if facts else ""
 
@@ -120,6 +137,8 @@ def _response(question: ModelRequest, answer: SimulatedAnswer) -> dict[str, Any]
     body, counted = question.body, answer.counted
     status = "incomplete" if answer.cut else "completed"
     part: dict[str, Any] = {"type": "output_text", "text": answer.text, "annotations": []}
+    if _LOGPROBS in (body.get("include") or ()):
+        part["logprobs"] = answer.logprobs
     if answer.refused:
         part = {"type": "refusal", "refusal": answer.text}
     message: dict[str, Any] = {
@@ -188,7 +207,7 @@ def _completion(question: ModelRequest, answer: SimulatedAnswer) -> dict[str, An
     choice = {
         "index": 0,
         "message": message,
-        "logprobs": None,
+        "logprobs": {"content": answer.logprobs} if question.body.get("logprobs") else None,
         "finish_reason": "length" if answer.cut else "stop",
     }
     return {

@@ -20,6 +20,7 @@ from visionq.devstack.simulator.generated_answers import (
     SimulatedAnswer,
     described,
     document,
+    known_by,
     lengthened,
     spoken,
     text_tokens,
@@ -240,11 +241,12 @@ def _answer(  # noqa: PLR0917  # what an answer is made of
     reasoning: int,
 ) -> SimulatedAnswer:
     factor = account.settings.token_factor
-    refused = fault is Fault.REFUSAL
+    refused, quality = fault is Fault.REFUSAL, _quality(question, account)
     if fault is Fault.WRONG_FORM:
         text = described(question, facts)
     else:
-        text = DECLINED if refused else spoken(question, facts, _quality(question, account))
+        text = DECLINED if refused else spoken(question, facts, quality)
+    probability = quality.probability(text, known_by(facts)) if quality is not None else None
     if question.answer_format.kind == "text":
         text = lengthened(text, account.settings.answer_tokens)
     whole = text_tokens(text)
@@ -257,7 +259,14 @@ def _answer(  # noqa: PLR0917  # what an answer is made of
     # However the bill is scaled, an answer is never charged beyond the limit that was set.
     written = thought + min(_times(min(whole, most), factor), limit - thought)
     counted = replace(counted, output=written)
-    return SimulatedAnswer(text, counted, reasoning_tokens=thought, refused=refused, cut=cut)
+    return SimulatedAnswer(
+        text,
+        counted,
+        reasoning_tokens=thought,
+        refused=refused,
+        cut=cut,
+        probability=probability,
+    )
 
 
 def _quality(question: ModelRequest, account: Account) -> Quality | None:

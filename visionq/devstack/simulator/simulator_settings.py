@@ -92,7 +92,7 @@ class SimulatorSettings(BaseModel):
     #: them, answers say what is drawn for each picture, and models not named are always right.
     accuracies: dict[Annotated[str, Field(strict=True)], Probability] = Field(default_factory=dict)
     #: Model → how the field `confidence` of its answers goes with their rightness; of models not
-    #: named it is a number like any other.
+    #: named it is a number like any other. Log probabilities, where asked for, say the same.
     sureness: dict[Annotated[str, Field(strict=True)], SimulatedSureness] = Field(
         default_factory=dict
     )

@@ -67,6 +67,16 @@ class Quality:
             found[_SURENESS] = self._sureness(found, (picture,))
         return found
 
+    def probability(self, text: str, picture: str) -> float | None:
+        """Return the probability of an answer's tokens, where the model has a sureness."""
+        try:
+            answer = json.loads(text)
+        except ValueError:
+            return None
+        if self.sureness is None or not isinstance(answer, dict):
+            return None
+        return self._sureness(answer, (picture,))
+
     def _sureness(self, answer: Mapping[str, Any], path: tuple[str, ...]) -> float:
         """Return a high number where the answer is right, or wrong, or regardless of it."""
         is_right = all(
