@@ -16,8 +16,9 @@ from celery import Celery
 from redis.exceptions import NoPermissionError, ResponseError
 
 from producer.quote.model_facts import LearnedStatistics
+from tests.support.alike import scene
 from tests.support.packing import PackerBench
-from tests.support.pictures import picture
+from tests.support.pictures import encoded, picture
 from tests.support.redis_servers import RELEASES, started
 from tests.support.waiting import until
 from tests.support.warm_command import warm_visionq
@@ -126,6 +127,10 @@ def test_both_do_their_work(users: Users, tmp_path: Path) -> None:
         set_webhook(users.admin, "default", receiver.url)
         job = client.submit(prompt="Что?", images=[picture(1)], idempotency_key="one")
         assert "64x48" in client.wait(job, timeout=30).text
+        saving = client.submit(
+            prompt="Что?", images=[encoded(scene(1), "PNG")], near=4, together=True
+        )
+        assert client.wait(saving, timeout=30).text
         simulator.configure(faults_next=["503"])
         retried = client.submit(prompt="Что?", images=[picture(2)])
         assert client.wait(retried, timeout=30).attempts == 2
@@ -150,7 +155,7 @@ def test_both_do_their_work(users: Users, tmp_path: Path) -> None:
                     timeout=20
                 )
             assert app.control.ping(timeout=3)
-        until(lambda: len(receiver.received) == 5, 20, lambda: str(receiver.types()))
+        until(lambda: len(receiver.received) == 6, 20, lambda: str(receiver.types()))
     assert users.refused() == []
 
 
