@@ -6,6 +6,8 @@ import base64
 import http.client
 import json
 import os
+import subprocess
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery
 
 from tests.support.waiting import until
-from tests.support.warm_processes import WarmProcess
 from visionq.devstack.children import answers
 from visionq.devstack.ports import free_port
 
@@ -83,8 +84,10 @@ def running_flower(folder: Path, redis_url: str, **variables: str) -> Iterator[R
         **variables,
     }
     prefix = variables.get("VISIONQ_FLOWER_URL_PREFIX", "").rstrip("/")
-    command = ["flower", "--port", str(port), "--database", str(folder / "visionq-flower")]
-    process = WarmProcess(command, environment, log)
+    command = [sys.executable, "-m", "visionq.cli", "flower", "--port", str(port)]
+    command += ["--database", str(folder / "visionq-flower")]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
         until(lambda: answers(port, f"{prefix}/healthcheck"), 30, "Flower to answer")
         yield Running(port, process.pid, redis_url, log, prefix)
