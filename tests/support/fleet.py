@@ -83,8 +83,10 @@ class Fleet:
 
     def visionq(self, *words: object) -> subprocess.CompletedProcess[str]:
         """Run a command as an operator of this fleet does."""
+        cold = (sys.executable, "-m", "visionq.cli")
+        program = cold if "PYTHONPATH" in self.extra else (warm_visionq(),)
         return subprocess.run(
-            [warm_visionq(), *map(str, words)],
+            [*program, *map(str, words)],
             env=self.environment(),
             capture_output=True,
             text=True,

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -17,7 +18,7 @@ import pytest
 from openai import OpenAI
 
 from producer.gateway.access import Scope, add_key, describe_key, new_secret
-from tests.support.fleet import Fleet, running_fleet
+from tests.support.fleet import Fleet, WorkerProcess, running_fleet
 from tests.support.pictures import data_url
 from tests.support.waiting import until
 from tests.support.warm_processes import WarmProcess
@@ -40,7 +41,7 @@ class Gateway:
     extra: dict[str, str]
     #: Where it keeps files; of another gateway's, if they share them.
     files: Path
-    process: WarmProcess = field(init=False)
+    process: WorkerProcess = field(init=False)
 
     @property
     def url(self) -> str:
@@ -54,7 +55,13 @@ class Gateway:
             **self.extra,
         }
         command = ["gateway", "--port", str(self.port), "--files-dir", str(self.files)]
-        self.process = WarmProcess(command, environment, self.folder / "gateway.log")
+        path = self.folder / "gateway.log"
+        if "PYTHONPATH" not in self.extra:
+            self.process = WarmProcess(command, environment, path)
+        else:  # what it changes must be imported again
+            cold = [sys.executable, "-m", "visionq.cli", *command]
+            with path.open("ab") as log:
+                self.process = subprocess.Popen(cold, env=environment, stdout=log, stderr=log)
         until(lambda: answers(self.port, "/healthz"), 60, self.log)
 
     def kill(self) -> None:
