@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -116,14 +117,14 @@ def parse_json(raw: bytes) -> Any:  # noqa: ANN401  # any JSON value
     return from_json(raw, allow_inf_nan=False, cache_strings="none")
 
 
-def read_form(raw: bytes, form: type[M]) -> M:
-    """Parse a body as `form`; raise `ApiError` with status 400 if it is not valid."""
+def read_form(raw: bytes, form: type[M], status: int = HTTPStatus.BAD_REQUEST) -> M:
+    """Parse a body as `form`; raise `ApiError` with `status` if it is not valid."""
     try:
         return form.model_validate(parse_json(raw))
     except ValidationError as error:
-        raise invalid(error.errors(include_url=False, include_input=False)) from None
+        raise invalid(error.errors(include_url=False, include_input=False), status) from None
     except ValueError as error:
-        raise ApiError(400, "invalid_job", f"body: is not JSON: {error}", param="body") from None
+        raise ApiError(status, "invalid_job", f"body: is not JSON: {error}", param="body") from None
 
 
 def json_body(form: type[BaseModel]) -> dict[str, Any]:
