@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.alike import scene
 from tests.support.docs_blocks import ROOT, blocks, shell_lines, visionq_arguments
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,5 +67,9 @@ def test_near_duplicates(fleet: Fleet, folder: Path) -> None:
     assert fleet.simulator.bill()["calls"] == 3
     near = [row for row in rows if row["near"]]
     assert [(row["cost_rub"], row["cached"]) for row in near] == [("0", True)] * 3
-    shown = json.loads(fleet.visionq("spend", "--json").stdout)
-    assert shown["near_answers"] >= 3
+
+    def is_counted() -> bool:  # workers write their counters once a second
+        shown = json.loads(fleet.visionq("spend", "--json").stdout)
+        return bool(shown["near_answers"] == len(near))
+
+    until(is_counted, 20, "the near-duplicates to be counted")
