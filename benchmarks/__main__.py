@@ -43,6 +43,7 @@ PARTS: Final = {
     "quote": "benchmarks.quote",
     "forecast": "benchmarks.forecast",
     "bulk": "benchmarks.bulk",
+    "levers": "benchmarks.levers",
     "namespaces": "benchmarks.namespaces.isolated_hosts",
     "scale": "benchmarks.scale.predictions",
     "gateway": "benchmarks.gateway",
@@ -51,7 +52,7 @@ PARTS: Final = {
     "sizing": "benchmarks.sizing",
 }
 #: Take as long as all others together: run only by name or with `--long`.
-LONG: Final = frozenset({"packing", "rate-limit"})
+LONG: Final = frozenset({"levers", "packing", "rate-limit"})
 
 
 def main(arguments: list[str]) -> int:

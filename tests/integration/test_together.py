@@ -202,6 +202,15 @@ def test_who_is_cancelled_is_not_asked(bench: Bench) -> None:
     assert end_of(bench, jobs[0]).questions == 2
 
 
+def test_who_is_forgotten_is_not_asked(bench: Bench) -> None:
+    """A job that ended and was removed while it was listed spoils no call."""
+    jobs = submit(bench)
+    bench.ledger.cancel(jobs[1:2])
+    bench.ledger.forget(jobs[1:2])
+    assert result(bench.run(jobs[0])).text
+    assert bench.ledger.book(BudgetScope.tenant("default")).unknown_calls == 0
+
+
 def test_the_same_question_twice_is_in_the_call_once(bench: Bench) -> None:
     """Two jobs that ask the same share an answer, not the call."""
     jobs = submit(bench, questions=[QUESTIONS[1], QUESTIONS[1], QUESTIONS[2]])

@@ -21,7 +21,9 @@ end
 local function take(id)
   local job = K.job .. id
   local its = read(job, 'state', 'reason', 'lane', 'deadline', 'sent')
-  if its.state == State.HINTED then
+  if not its.state then
+    return false -- it ended, and was forgotten
+  elseif its.state == State.HINTED then
     return true -- its hint comes too late
   elseif its.state == State.IN_PROGRESS and id ~= leader and not its.sent then
     return nil
