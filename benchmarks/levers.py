@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 PICTURES: Final = int(os.environ.get("VISIONQ_BENCH_PICTURES", "2000"))
 CHEAP, STRONG, OTHER = "gpt-6-luna", "gpt-6.1-terra", "gpt-5.6-terra"
 PROMISE: Final = 0.9
-#: One of so many pictures is a copy of the one before.
+#: Every fourth picture is a copy of the one before.
 _COPIES: Final = 4
 _QUESTIONS: Final = ("colour", "kind", "state", "place", "season")
 _QUALITY: Final[dict[str, Any]] = {
