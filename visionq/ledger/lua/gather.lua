@@ -1,8 +1,8 @@
 -- include: core/base, jobs/moves, lanes/holds, lanes/lanes
 
--- Takes jobs that one call may answer together with the one at hand, as if a hint had named them: the
+-- Takes jobs that one call may answer together with the leader, as if a hint had named them: the
 -- worker claims each. From here on another job may lead those that come later.
--- ARGV: now, key of what they have in common, id of the one at hand, most jobs, ms until what was not
+-- ARGV: now, key of what they have in common, id of the leader, most jobs, ms until what was not
 --   claimed goes back
 -- Returns the ids
 
