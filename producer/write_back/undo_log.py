@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from visionq.errors import RecordFailed, RecordRefused
 from visionq.user_files import replacing
@@ -19,13 +20,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+#: Bytes that are searched at a time for the end of a line.
+_STEP: Final = 1 << 16
+
+
 def sha256_of(path: Path) -> str | None:
-    """Return the sha256 of a file; None if it is absent."""
+    """Return the sha256 of a file; None if it is absent.
+
+    Raises:
+        RecordRefused: it can't be read.
+    """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise RecordRefused(f"{path}: can't be read: {error.strerror}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +103,9 @@ class UndoLog:
             RecordFailed: the log can't be written.
         """
         try:
-            with self.path.open("ab") as file:
+            with self.path.open("a+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # of another `visionq write`
+                _drop_torn_line(file)
                 file.write(written.to_line())
                 file.flush()
                 os.fsync(file.fileno())
@@ -100,9 +113,33 @@ class UndoLog:
             raise RecordFailed(f"{self.path}: can't be written: {error.strerror}") from None
         self._note(written)
 
+    def keep_original(self, path: Path, digest: str) -> Path:
+        """Keep a whole, durable copy of a file, and return it.
+
+        Raises:
+            RecordFailed: it can't be copied.
+            RecordRefused: the file has changed.
+        """
+        kept = self.copies / f"{digest}{path.suffix}"
+        if sha256_of(kept) == digest:
+            return kept
+        try:
+            self.copies.mkdir(exist_ok=True)
+            with replacing(kept) as draft:
+                shutil.copy2(path, draft)
+                with draft.open("rb") as file:
+                    os.fsync(file.fileno())
+        except OSError as error:
+            raise RecordFailed(f"{path}: can't be copied: {error.strerror}") from None
+        if sha256_of(kept) != digest:
+            kept.unlink()
+            raise RecordRefused(f"{path}: it changed while it was read: left alone")
+        return kept
+
     def _note(self, written: WrittenFile) -> None:
+        if self._after.get(written.path) != written.before:  # first, or edited in between
+            self._first[written.path] = written.before
         self._after[written.path] = written.after
-        self._first.setdefault(written.path, written.before)
 
     def entries(self) -> list[WrittenFile]:
         """Return what was written, latest first."""
@@ -147,28 +184,45 @@ def replace_file(path: Path, content: bytes) -> None:
 
 def _read(path: Path) -> Iterator[WrittenFile]:
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    return  # torn by a crash: its file was not changed
+                yield _parsed(line, path, number)
     except FileNotFoundError:
         return
     except OSError as error:
         raise RecordRefused(f"{path}: can't be read: {error.strerror}") from None
-    for number, line in enumerate(lines, 1):
-        if not line.endswith(b"\n"):
-            return  # torn by a crash: its file was not changed
-        try:
-            yield _parsed(json.loads(line.decode("utf-8", "surrogateescape")))
-        except (ValueError, KeyError, TypeError):
-            raise RecordRefused(
-                f"{path}: line {number} is not of an undo log: move the file away"
-            ) from None
 
 
-def _parsed(fields: dict[str, Any]) -> WrittenFile:
-    content = fields["content"]
-    return WrittenFile(
-        str(fields["path"]),
-        fields["before"],
-        str(fields["after"]),
-        None if content is None else base64.b64decode(content),
-        fields["copy"],
-    )
+def _drop_torn_line(file: IO[bytes]) -> None:
+    """Cut what a crash or a full disk left of a last line, so that the next one stays readable."""
+    end = file.seek(0, os.SEEK_END)
+    start = end
+    while start:
+        step = min(start, _STEP)
+        file.seek(start - step)
+        found = file.read(step).rfind(b"\n")
+        start -= step
+        if found >= 0:
+            start += found + 1
+            break
+    if start != end:
+        file.truncate(start)
+
+
+def _parsed(line: bytes, path: Path, number: int) -> WrittenFile:
+    try:
+        fields: dict[str, Any] = json.loads(line.decode("utf-8", "surrogateescape"))
+        content = fields["content"]
+        return WrittenFile(
+            str(fields["path"]),
+            fields["before"],
+            str(fields["after"]),
+            None if content is None else base64.b64decode(content),
+            fields["copy"],
+        )
+    except (ValueError, KeyError, TypeError):
+        raise RecordRefused(
+            f"{path}: line {number} is not of an undo log: move the file away"
+        ) from None

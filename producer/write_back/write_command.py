@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -18,6 +19,8 @@ from visionq.errors import RecordRefused, VisionqError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from producer.write_back.picture_metadata import PictureMetadata
 
 _ABSENT: Final = "absent"
 _CHANGED: Final = "changed since it was asked"
@@ -84,7 +87,7 @@ def write(
             for row in rows:
                 for said in _row_written(row, pictures, writers, chosen):
                     counts[said] += 1
-        return _said(counts, log, dry_run=dry_run, as_json=as_json)
+        return _said(counts, log, out, dry_run=dry_run, as_json=as_json)
 
 
 def _row_written(
@@ -100,26 +103,36 @@ def _row_written(
         return
     hashes = row.get("pictures") or []
     for place, name in enumerate(_names(row, folder)):
-        picture = (folder / name).resolve()
-        now = sha256_of(picture) if "://" not in name else None
-        if now is None:
-            yield _ABSENT
-            continue
         asked = hashes[place] if place < len(hashes) else None
         for writer in writers:
-            if asked not in (now, writer.log.original(picture)):
-                yield _CHANGED
-                continue
             try:
-                yield writer.write(
-                    picture,
-                    metadata,
-                    model=str(row.get("model") or ""),
-                    moment=str(row.get("finished_at") or ""),
-                ).value
+                yield _picture_written(writer, row, metadata, folder / name, asked)
             except VisionqError as error:
                 click.echo(error.message, err=True)
                 yield _FAILED
+
+
+def _picture_written(
+    writer: MetadataWriter,
+    row: dict[str, Any],
+    metadata: PictureMetadata,
+    picture: Path,
+    asked: str | None,
+) -> str:
+    picture = picture.resolve()
+    # Read again for each form: `iptc` changes the file.
+    now = sha256_of(picture)
+    if now is None:
+        return _ABSENT
+    if asked is None or (asked != now and asked != writer.log.original(picture)):
+        return _CHANGED
+    said = writer.write(
+        picture,
+        metadata,
+        model=str(row.get("model") or ""),
+        moment=str(row.get("finished_at") or ""),
+    )
+    return said.value
 
 
 def _names(row: dict[str, Any], folder: Path) -> list[str]:
@@ -131,24 +144,22 @@ def _names(row: dict[str, Any], folder: Path) -> list[str]:
 def _undone(log: UndoLog, *, as_json: bool) -> int:
     if not log.path.is_file():
         raise RecordRefused(f"{log.path}: there is no such undo log: nothing was written")
-    restored, changed = undo(log)
+    restored, left = undo(log)
     if as_json:
-        print_json({"restored": restored, "changed": changed})
+        print_json({"restored": restored, "changed": list(left)})
     else:
         click.echo(f"restored: {restored:,}")
-        for path in changed:
-            click.echo(f"{path}: changed since it was written, left alone", err=True)
-    return EXIT_FAILED if changed else 0
+    for said in left.values():
+        click.echo(said, err=True)
+    return EXIT_FAILED if left else 0
 
 
-def _said(counts: Counter[str], log: UndoLog, *, dry_run: bool, as_json: bool) -> int:
+def _said(counts: Counter[str], log: UndoLog, out: Path, *, dry_run: bool, as_json: bool) -> int:
     if as_json:
         print_json({"dry_run": dry_run, "undo_log": str(log.path), **counts})
     else:
         parts = ", ".join(f"{said} {count:,}" for said, count in counts.most_common()) or "no rows"
         click.echo(f"{'would be ' if dry_run else ''}{parts}")
         if counts["written"] and not dry_run:
-            click.echo(
-                f"undo with: visionq write {log.path.stem.removesuffix('.undo')}.jsonl --undo"
-            )
+            click.echo(f"undo with: visionq write {quote(str(out))} --undo")
     return EXIT_FAILED if counts[_FAILED] else 0

@@ -6,19 +6,20 @@ import hashlib
 import json
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.write_back.undo_log import UndoLog, WrittenFile, replace_file, sha256_of
 from producer.write_back.xmp import merged
-from visionq.errors import RecordFailed, RecordRefused
+from visionq.errors import RecordFailed, RecordRefused, VisionqError
 
 if TYPE_CHECKING:
     from producer.write_back.picture_metadata import PictureMetadata
 
 _EXIFTOOL: Final = "exiftool"
+_IPTC: Final = "IPTC:"
 _SECONDS: Final = 60
 
 
@@ -37,6 +38,8 @@ class WriteOutcome(StrEnum):
     UNCHANGED = "unchanged"
     #: Other people's text is there.
     KEPT = "kept"
+    #: Another picture of the same name, but for its suffix, has the file.
+    TAKEN = "has the file name of another picture"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class MetadataWriter:
     form: MetadataForm
     log: UndoLog
     dry_run: bool = False
+    #: File beside pictures → the picture that it is of, in this run.
+    _owners: dict[Path, Path] = field(default_factory=dict)
 
     def write(
         self, picture: Path, metadata: PictureMetadata, *, model: str, moment: str
@@ -59,13 +64,15 @@ class MetadataWriter:
         if self.form is MetadataForm.XMP:
             return self._write_sidecar(picture, metadata, model=model, moment=moment)
         if self.form is MetadataForm.TXT:
-            return self._write_text(picture.with_suffix(".txt"), metadata)
+            return self._write_text(picture, metadata)
         return self._embed(picture, metadata)
 
     def _write_sidecar(
         self, picture: Path, metadata: PictureMetadata, *, model: str, moment: str
     ) -> WriteOutcome:
         path = sidecar_of(picture)
+        if not self._owns(path, picture):
+            path = full_sidecar_of(picture)
         before = _content(path)
         try:
             after = merged(before, metadata, model=model, moment=moment)
@@ -73,7 +80,14 @@ class MetadataWriter:
             raise RecordRefused(f"{path}: {error.message}: repair it or move it away") from None
         return self._replace(path, before, after)
 
-    def _write_text(self, path: Path, metadata: PictureMetadata) -> WriteOutcome:
+    def _owns(self, path: Path, picture: Path) -> bool:
+        """Return whether no other picture has the file: `a.jpg` and `a.png` would share `a.txt`."""
+        return self._owners.setdefault(path, picture) == picture
+
+    def _write_text(self, picture: Path, metadata: PictureMetadata) -> WriteOutcome:
+        path = picture.with_suffix(".txt")
+        if not self._owns(path, picture):
+            return WriteOutcome.TAKEN
         before, after = _content(path), f"{metadata.caption}\n".encode()
         if before is not None and before.strip() and before != after and not self.log.is_ours(path):
             return WriteOutcome.KEPT
@@ -93,20 +107,18 @@ class MetadataWriter:
             return WriteOutcome.UNCHANGED
         if self.dry_run:
             return WriteOutcome.WRITTEN
-        copies = self.log.copies
         before = sha256_of(picture) or ""
-        kept = copies / f"{before}{picture.suffix}"
+        kept = self.log.keep_original(picture, before)
+        draft = kept.with_name(f"draft-{kept.name}")
         try:
-            copies.mkdir(exist_ok=True)
-            if not kept.exists():
-                shutil.copy2(picture, kept)
-            draft = copies / f"draft-{before}{picture.suffix}"
             draft.unlink(missing_ok=True)
-            _exiftool("-o", str(draft), *arguments, str(picture))
+            _exiftool("-o", str(draft), *arguments, str(kept))
             content = draft.read_bytes()
             draft.unlink()
         except OSError as error:
             raise RecordFailed(f"{picture}: can't be written: {error.strerror}") from None
+        if sha256_of(picture) != before:
+            raise RecordRefused(f"{picture}: it changed while it was written: left alone")
         after = WrittenFile(
             str(picture), before, hashlib.sha256(content).hexdigest(), copy=str(kept)
         )
@@ -115,43 +127,54 @@ class MetadataWriter:
         return WriteOutcome.WRITTEN
 
 
+def full_sidecar_of(picture: Path) -> Path:
+    """Return `a.jpg.xmp`, which no other picture has."""
+    return picture.with_name(f"{picture.name}.xmp")
+
+
 def sidecar_of(picture: Path) -> Path:
     """Return the sidecar of a picture: `a.xmp` if that is there, else `a.jpg.xmp`."""
     short = picture.with_suffix(".xmp")
-    return short if short.is_file() else picture.with_name(f"{picture.name}.xmp")
+    return short if short.is_file() else full_sidecar_of(picture)
 
 
-def undo(log: UndoLog) -> tuple[int, list[str]]:
-    """Restore every file as it was; return how many, and those that were changed since.
+def undo(log: UndoLog) -> tuple[int, dict[str, str]]:
+    """Restore every file as it was; return how many, and why others were left alone.
 
     Raises:
-        RecordFailed: a file can't be written.
+        RecordRefused: the log can't be read.
+        RecordFailed: the log can't be written.
     """
-    restored, changed = 0, []
-    current: dict[str, str | None] = {}
+    restored = 0
+    left: dict[str, str] = {}
     for one in log.entries():
-        path = Path(one.path)
-        now = current.get(one.path, sha256_of(path))
-        if now == one.before:
-            current[one.path] = one.before  # its writing was interrupted, or it is undone
-        elif now != one.after:
-            if one.path not in changed:
-                changed.append(one.path)
-        else:
-            _restore(path, one)
-            current[one.path] = one.before
-            restored += 1
-    log.keep(changed)
-    return restored, changed
+        try:
+            now = sha256_of(Path(one.path))
+            if now == one.before:
+                left.pop(one.path, None)  # its writing was interrupted, or it is undone
+            elif now != one.after:
+                left.setdefault(one.path, f"{one.path}: changed since it was written, left alone")
+            else:
+                _restore(Path(one.path), one)
+                left.pop(one.path, None)
+                restored += 1
+        except VisionqError as error:
+            left[one.path] = error.message
+    log.keep(left)
+    return restored, left
 
 
 def _restore(path: Path, one: WrittenFile) -> None:
-    if one.copy is not None:
-        replace_file(path, Path(one.copy).read_bytes())
-    elif one.content is not None:
-        replace_file(path, one.content)
-    else:
-        path.unlink(missing_ok=True)
+    try:
+        content = one.content if one.copy is None else Path(one.copy).read_bytes()
+        if content is None:
+            path.unlink(missing_ok=True)
+            return
+    except OSError as error:
+        raise RecordFailed(f"{path}: can't be restored: {error}") from None
+    if hashlib.sha256(content).hexdigest() != one.before:
+        raise RecordRefused(f"{one.copy or path}: not what was there before: left alone")
+    replace_file(path, content)
 
 
 def check_exiftool() -> None:
@@ -178,12 +201,23 @@ def embedded_arguments(there: dict[str, Any], metadata: PictureMetadata) -> list
         ("XMP-dc:Subject", metadata.keywords),
         ("XMP-lr:HierarchicalSubject", metadata.hierarchy),
     ]
+    if not _is_utf8(there):  # marking it as UTF-8 would spoil what people wrote
+        texts = [(tag, value) for tag, value in texts if not tag.startswith(_IPTC)]
+        lists = [(tag, values) for tag, values in lists if not tag.startswith(_IPTC)]
     found = [f"-{tag}={value}" for tag, value in texts if value and not there.get(tag)]
     for tag, values in lists:
         held = there.get(tag, [])
         known = {str(one).casefold() for one in (held if isinstance(held, list) else [held])}
         found += [f"-{tag}+={value}" for value in values if value.casefold() not in known]
-    return [*found, "-IPTC:CodedCharacterSet=UTF8"] if found else []
+    marks = any(one.startswith(f"-{_IPTC}") for one in found)
+    return [*found, "-IPTC:CodedCharacterSet=UTF8"] if marks else found
+
+
+def _is_utf8(there: dict[str, Any]) -> bool:
+    """Return whether all IPTC of a file is marked as UTF-8, or ASCII."""
+    if "UTF8" in str(there.get(f"{_IPTC}CodedCharacterSet")):
+        return True
+    return all(str(value).isascii() for tag, value in there.items() if tag.startswith(_IPTC))
 
 
 def _embedded(picture: Path) -> dict[str, Any]:
@@ -194,10 +228,10 @@ def _embedded(picture: Path) -> dict[str, Any]:
 
 
 def _exiftool(*arguments: str) -> str:
-    command = [_EXIFTOOL, "-charset", "iptc=UTF8", "-charset", "filename=UTF8", *arguments]
+    command = [_EXIFTOOL, "-charset", "filename=UTF8", *arguments]
     try:
         done = subprocess.run(  # noqa: S603  # arguments, no shell; values can't begin an option
-            command, capture_output=True, text=True, timeout=_SECONDS, check=False
+            command, capture_output=True, encoding="utf-8", timeout=_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RecordFailed(f"exiftool: {error}") from None

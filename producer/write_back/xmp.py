@@ -37,6 +37,12 @@ _WROTE: Final = "visionq:wrote"
 _XMLNS: Final = "http://www.w3.org/2000/xmlns/"
 _XML: Final = "http://www.w3.org/XML/1998/namespace"
 _MOST_BYTES: Final = 10_000_000
+_DEEPEST: Final = 100
+#: Characters that XML keeps only as references, their stand-ins (no text holds them), and those.
+_STAND_INS: Final = {"\t": "\ufdd0", "\n": "\ufdd1", "\r": "\ufdd2"}
+_IN_ATTRIBUTES: Final = str.maketrans(_STAND_INS)
+_IN_TEXTS: Final = str.maketrans({"\r": _STAND_INS["\r"]})
+_REFERENCES: Final = str.maketrans({stands: f"&#{ord(one)};" for one, stands in _STAND_INS.items()})
 _EMPTY: Final = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
     f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{RDF}"></rdf:RDF></x:xmpmeta>\n'
@@ -57,6 +63,7 @@ def merged(
     """
     document = _parsed(_EMPTY.encode() if sidecar is None else sidecar)
     packet = _Packet(document)
+    packet.keep_line_breaks()
     before = packet.wrote()
     wrote: list[str] = []
     for name, tag in _TEXTS.items():
@@ -66,9 +73,9 @@ def merged(
     if set(wrote) == before:
         return None
     packet.sign(wrote, model=model, moment=moment)
-    text = document.toxml()
     # minidom puts a declaration first, which packets go without.
-    return text.removeprefix('<?xml version="1.0" ?>').encode("utf-8")
+    text = document.toxml().removeprefix('<?xml version="1.0" ?>')
+    return text.translate(_REFERENCES).encode("utf-8")
 
 
 def _parsed(sidecar: bytes) -> minidom.Document:
@@ -78,11 +85,22 @@ def _parsed(sidecar: bytes) -> minidom.Document:
         document = minidom.parseString(sidecar)  # noqa: S318  # no DTD: see below; expat bounds the rest
     except (ExpatError, ValueError, LookupError) as error:
         raise RecordRefused(f"broken XML: {error}") from None
+    if _is_deep(document):
+        raise RecordRefused(f"XML of more than {_DEEPEST} levels")
     if document.doctype is not None:
         raise RecordRefused("XML with a DOCTYPE, which no XMP has")
     if not document.getElementsByTagNameNS(RDF, "RDF"):
         raise RecordRefused("XML without rdf:RDF is no XMP")
     return document
+
+
+def _is_deep(document: minidom.Document) -> bool:
+    level: list[minidom.Node] = [document]
+    for _ in range(_DEEPEST + 1):
+        level = [child for node in level for child in node.childNodes]
+        if not level:
+            return False
+    return True
 
 
 def _mark(tag: str, value: str) -> str:
@@ -99,6 +117,15 @@ class _Packet:
         self._prefix = f"{self._rdf.prefix}:" if self._rdf.prefix else ""
         signed = self._elements(_WROTE)
         self._own = _parent(signed[0]) if signed else None
+
+    def keep_line_breaks(self) -> None:
+        """Stand in for characters that minidom writes plainly and readers turn into others."""
+        for element in self._document.getElementsByTagName("*"):
+            for attribute in element.attributes.values():
+                attribute.value = attribute.value.translate(_IN_ATTRIBUTES)
+            for child in element.childNodes:
+                if isinstance(child, minidom.Text):
+                    child.data = child.data.translate(_IN_TEXTS)
 
     def wrote(self) -> set[str]:
         """Return the marks of the values that we wrote."""
@@ -199,7 +226,11 @@ class _Packet:
             for prefix, namespace in _NAMESPACES.items():
                 self._own.setAttributeNS(_XMLNS, f"xmlns:{prefix}", namespace)
             self._rdf.appendChild(self._own)
-        element = self._document.createElementNS(_NAMESPACES[tag.partition(":")[0]], tag)
+        prefix = tag.partition(":")[0]
+        element = self._document.createElementNS(_NAMESPACES[prefix], tag)
+        # A program that rewrote the file may have dropped namespaces without a value.
+        if self._own.getAttributeNS(_XMLNS, prefix) != _NAMESPACES[prefix]:
+            element.setAttributeNS(_XMLNS, f"xmlns:{prefix}", _NAMESPACES[prefix])
         self._own.appendChild(element)
         return element
 

@@ -111,6 +111,7 @@ def test_an_edited_value_is_theirs() -> None:
     [
         (b"<x:xmpmeta", "broken XML"),
         (b"<a/>", "no XMP"),
+        (b"<a>" * 5_000 + b"</a>" * 5_000, "levels"),
         (b'<!DOCTYPE a [<!ENTITY e "e">]><a>&e;</a>', "DOCTYPE"),
     ],
 )
@@ -238,8 +239,118 @@ def test_an_interrupted_writing_is_undone(tmp_path: Path) -> None:
     target.unlink()  # as if the process had ended between the log and the file
     with log.path.open("ab") as file:
         file.write(b'{"path": "torn')
-    assert undo(UndoLog(log.path)) == (0, [])
+    assert undo(UndoLog(log.path)) == (0, {})
     assert not target.exists()
+
+
+def test_a_torn_line_spoils_no_later_one(tmp_path: Path) -> None:
+    """Writing on after a crash or a full disk keeps the log whole, and all is undone."""
+    log = UndoLog(tmp_path / "o.undo.jsonl")
+    log.replace(tmp_path / "a.txt", b"ours", None)
+    with log.path.open("ab") as file:
+        file.write(b'{"path": "' + b"torn" * 50_000)
+    log.replace(tmp_path / "b.txt", b"ours", None)
+    assert undo(UndoLog(log.path)) == (2, {})
+    assert not list(tmp_path.glob("*.txt"))
+
+
+def test_an_interrupted_undo_goes_on(tmp_path: Path) -> None:
+    """A file that was written twice and is restored already is not said to be changed."""
+    log = UndoLog(tmp_path / "o.undo.jsonl")
+    log.replace(tmp_path / "a.txt", b"one", b"theirs")
+    log.replace(tmp_path / "a.txt", b"two", b"one")
+    (tmp_path / "a.txt").write_bytes(b"theirs")
+    assert undo(UndoLog(log.path)) == (0, {})
+
+
+def test_half_an_original_is_never_restored(library: Library) -> None:
+    """A copy that a crash cut off is made again; one that is cut or lost later is named."""
+    before = library.content()
+    picture = library.pictures[0]
+    originals = library.folder / "out.undo.originals"
+    originals.mkdir()
+    kept = originals / f"{hashlib.sha256(before['a.jpg']).hexdigest()}.jpg"
+    kept.write_bytes(before["a.jpg"][:9])
+    library.write("--to", "iptc")
+    assert kept.read_bytes() == before["a.jpg"]
+    written = picture.read_bytes()
+    kept.write_bytes(b"cut")
+    code, done = library.write("--undo")
+    assert (code, done["restored"], done["changed"]) == (1, 1, [str(picture)])
+    assert picture.read_bytes() == written
+    kept.unlink()
+    assert library.write("--undo")[0] == 1
+    kept.write_bytes(before["a.jpg"])
+    assert library.write("--undo")[0] == 0
+    assert library.content() == before
+
+
+def test_pictures_that_differ_by_suffix_share_no_file(tmp_path: Path) -> None:
+    """The second of `a.jpg` and `a.png` gets no `.txt`, and a sidecar by its whole name."""
+    log = UndoLog(tmp_path / "o.undo.jsonl")
+    (tmp_path / "a.xmp").write_bytes(THEIRS)
+    texts, sidecars = (MetadataWriter(form, log) for form in (MetadataForm.TXT, MetadataForm.XMP))
+    said = []
+    for name in ("a.jpg", "a.png", "a.jpg"):
+        metadata = PictureMetadata(description=name)
+        said.append(texts.write(tmp_path / name, metadata, model="m", moment="").name)
+        sidecars.write(tmp_path / name, metadata, model="m", moment="")
+    assert said == ["WRITTEN", "TAKEN", "UNCHANGED"]
+    assert (tmp_path / "a.txt").read_text() == "a.jpg\n"
+    assert b">a.jpg<" in (tmp_path / "a.xmp").read_bytes()
+    assert b">a.png<" in (tmp_path / "a.png.xmp").read_bytes()
+
+
+def test_a_picture_without_a_hash_is_left_alone(library: Library) -> None:
+    """A row that doesn't say which file was asked writes nothing."""
+    rows = [json.loads(line) | {"pictures": []} for line in library.out.read_text().splitlines()]
+    library.out.write_bytes(b"".join(map(to_line, rows)))
+    assert library.write()[1]["changed since it was asked"] == 2
+
+
+def test_unreadable_files_are_named(library: Library) -> None:
+    """One line names what is no file; the other pictures are written."""
+    library.pictures[0].unlink()
+    library.pictures[0].mkdir()
+    code, done = library.write()
+    assert (code, done["failed"], done["written"]) == (1, 1, 1)
+
+
+def test_texts_of_another_encoding_stay(library: Library) -> None:
+    """IPTC that isn't marked as UTF-8 is left as it is; the XMP is written."""
+    picture = library.pictures[0]
+    command = [EXIFTOOL, "-q", "-overwrite_original", "-IPTC:Keywords=caf\u00e9", str(picture)]
+    subprocess.run(command, check=True)
+    row_ = json.loads(library.out.read_text().splitlines()[0])
+    digest = hashlib.sha256(picture.read_bytes()).hexdigest()
+    library.out.write_bytes(to_line(row_ | {"pictures": [digest]}))
+    library.write("--to", "iptc")
+    command = [EXIFTOOL, "-json", "-G1", str(picture)]
+    (found,) = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert found["IPTC:Keywords"] == "caf\u00e9"
+    assert "IPTC:CodedCharacterSet" not in found
+    assert found["XMP-dc:Subject"] == ["один", "two"]
+
+
+def test_line_breaks_of_others_stay() -> None:
+    """Breaks and tabs in attributes and carriage returns in texts are written as references."""
+    attributes = b'xmlns:p="urn:p" p:Note="one&#xA;two&#x9;three&#xD;"'
+    sidecar = THEIRS.replace(b'xmp:Rating="4"', b'xmp:Rating="4" ' + attributes)
+    content = merge(sidecar.replace(b"My title", b"My&#xD;title"), alt="Ours")
+    assert b'p:Note="one&#10;two&#9;three&#13;"' in content
+    assert b"My&#13;title" in content
+
+
+def test_namespaces_that_a_program_dropped() -> None:
+    """Ours are declared again where another program left out those without a value."""
+    once = merge(None, title="t")
+    for prefix, namespace in (
+        ("lr", b"http://ns.adobe.com/lightroom/1.0/"),
+        ("Iptc4xmpCore", b"http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/"),
+    ):
+        once = once.replace(b' xmlns:%b="%b"' % (prefix.encode(), namespace), b"")
+    twice = merge(once, title="t", alt="a", hierarchy=("a|b",))
+    assert merged(twice, PictureMetadata(title="t"), model="m", moment="") is None
 
 
 def test_a_foreign_log_is_refused(library: Library) -> None:
