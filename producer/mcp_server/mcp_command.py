@@ -7,15 +7,16 @@ import hmac
 import os
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from producer.mcp_server.roots import open_roots
 from producer.stack import found_stack
-from visionq.cli.filters import POSITIVE_AMOUNT
+from visionq.cli.filters import POSITIVE_AMOUNT, take_tenant
 from visionq.installation import check_extras
 from visionq.settings import load_settings
 from visionq.user_files import user_directory
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from producer.mcp_server.roots import Roots
     from visionq.settings import Settings
 
+#: Characters of a token.
+_SHORTEST: Final = 16
+
 
 @click.command()
 @click.argument("roots", metavar="ROOT…", type=click.Path(path_type=Path), nargs=-1, required=True)
@@ -38,7 +42,9 @@ if TYPE_CHECKING:
     required=True,
     help="Most rubles that agents may spend through this tenant, earlier spending included.",
 )
-@click.option("--tenant", default="mcp", show_default=True, help="Tenant to charge.")
+@click.option(
+    "--tenant", default="mcp", show_default=True, callback=take_tenant, help="Tenant to charge."
+)
 @click.option(
     "--http", "port", type=click.IntRange(1, 65535), help="Serve HTTP on this local port."
 )
@@ -103,22 +109,30 @@ async def _serve_http(server: MCPServer[Any], port: int, token: str) -> None:
     import uvicorn  # noqa: PLC0415  # an extra
 
     app = _with_token(server.streamable_http_app(), token)
-    click.echo(f"http://127.0.0.1:{port}/mcp  (Authorization: Bearer {token})", err=True)
+    click.echo(f"http://127.0.0.1:{port}/mcp", err=True)
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning")
     await uvicorn.Server(config).serve()
 
 
 def _token(path: Path | None) -> str:
-    if path is not None and path.exists():
-        token = path.read_text("utf-8").strip()
-        if not token:
-            raise click.BadParameter(f"{path} is empty", param_hint="--token-file")
-        return token
+    """Return the token of a file, or a new one."""
     token = secrets.token_urlsafe(32)
-    if path is not None:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"{token}\n")
+    if path is None:
+        click.echo(f"Authorization: Bearer {token}", err=True)
+        return token
+    try:
+        with suppress(FileExistsError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(f"{token}\n")
+        token = path.read_text("utf-8").strip()
+    except OSError as error:
+        raise click.BadParameter(f"{path}: {error.strerror}", param_hint="--token-file") from None
+    except UnicodeDecodeError:
+        token = ""
+    if len(token) < _SHORTEST or not (token.isascii() and token.isprintable()):
+        said = f"{path}: not {_SHORTEST} or more ASCII characters: remove it to get a new token"
+        raise click.BadParameter(said, param_hint="--token-file")
     return token
 
 
@@ -127,6 +141,8 @@ def _with_token(app: Any, token: str) -> Callable[..., Awaitable[None]]:  # noqa
     expected = f"Bearer {token}".encode()
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401  # ASGI
+        if scope["type"] == "websocket":
+            return  # refused by the server
         if scope["type"] == "http":
             given = dict(scope["headers"]).get(b"authorization", b"")
             if not hmac.compare_digest(given, expected):

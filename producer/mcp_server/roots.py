@@ -13,7 +13,7 @@ from visionq.sdk.images import is_url
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from producer.sources import Source
+    from producer.sources import Row, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Roots:
         raise InvalidSource(f"{name[:200]!r} is not in the folders that this server may read")
 
     def source(self, name: str) -> Source:
-        """Open a source, and check that every picture of it is in the roots.
+        """Open a source, none of whose rows leaves the roots or names a tenant.
 
         Raises:
             InvalidSource: it isn't, or can't be read.
@@ -46,7 +46,7 @@ class Roots:
         source = open_source(str(self.path(name)))
         for row in source.rows():
             if not isinstance(row, BadRow):
-                self._check(row.id, row.images)
+                self._check(row)
         return source
 
     def picture(self, name: str) -> str:
@@ -57,12 +57,14 @@ class Roots:
         """
         return name if is_url(name) else str(self.path(name))
 
-    def _check(self, identity: str, images: Iterable[str]) -> None:
-        for image in images:
-            if is_url(image) or image.startswith("data:"):
+    def _check(self, row: Row) -> None:
+        if "tenant" in row.overrides:
+            raise InvalidSource(f"row {row.id!r} names a tenant: this server charges its own")
+        for image in row.images:
+            if is_url(image):
                 continue
             if "://" in image or not self._holds(Path(image).resolve()):
-                raise InvalidSource(f"row {identity!r} names a picture outside of the folders")
+                raise InvalidSource(f"row {row.id!r} names a picture outside of the folders")
 
     def _holds(self, real: Path) -> bool:
         return any(real.is_relative_to(folder) for folder in self.folders)

@@ -8,7 +8,7 @@ import json
 import random
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 
 from producer.run.record_index import open_rows
 from producer.sources import BadRow
@@ -16,17 +16,23 @@ from visionq.errors import InvalidJob, JobNotFound, RecordRefused, VisionqError
 from visionq.frames.child_process import command, printed_result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Sequence
     from decimal import Decimal
     from pathlib import Path
 
     from producer.mcp_server.roots import Roots
+
+_T = TypeVar("_T")
 
 #: Seconds for which a quote may be used.
 VALID: Final = 3600.0
 #: Seconds: a run that is stopped waits for calls in flight.
 _PATIENCE: Final = 60.0
 _MOST_ROWS: Final = 200
+#: Quotes and samples at a time, of any number of calls; others wait.
+_MOST_CHILDREN: Final = 4
+#: Runs at a time; further ones are refused.
+_MOST_RUNS: Final = 8
 _FIELDS: Final = ("id", "file", "text", "data", "error", "cost_rub", "cached", "warnings")
 
 
@@ -42,6 +48,8 @@ class AgentRun:
     quoted_at: float | None = None
     most_rub: Decimal | None = None
     process: asyncio.subprocess.Process | None = None
+    #: Held while a process samples or starts: one at a time writes the record.
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     ended: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -78,7 +86,8 @@ class AgentRuns:
         self._tenant = tenant
         self._clock = clock
         self._runs: dict[str, AgentRun] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._children = asyncio.Semaphore(_MOST_CHILDREN)
 
     async def quote(self, source: str, question: dict[str, Any]) -> tuple[AgentRun, dict[str, Any]]:
         """Return a run to be, and its quote."""
@@ -90,25 +99,32 @@ class AgentRuns:
 
     async def sample(self, run: AgentRun, rows: int) -> list[dict[str, Any]]:
         """Answer rows drawn at random; return them."""
-        source = await asyncio.to_thread(self._roots.source, run.source)
-        good = [row.id for row in source.rows() if not isinstance(row, BadRow)]
-        chosen = set(random.sample(good, min(rows, len(good))))  # no secret
+        ids = await asyncio.to_thread(self._ids, run.source)
+        chosen = set(random.sample(ids, min(rows, len(ids))))  # no secret
         only = [f"--only={identity}" for identity in chosen]
-        await self._call("run", run.source, *run.arguments, *self._bounds(run), *only)
-        return [row for row in await self.results(run, 0, _MOST_ROWS) if row["id"] in chosen]
+        async with run.lock:
+            if run.is_running:
+                raise InvalidJob("the run is under way: read its `results`")
+            await self._call("run", run.source, *run.arguments, *self._bounds(run), *only)
+        return await asyncio.to_thread(_read_rows, run.out, 0, _MOST_ROWS, chosen)
+
+    def _ids(self, source: str) -> list[str]:
+        rows = self._roots.source(source).rows()
+        return [row.id for row in rows if not isinstance(row, BadRow)]
 
     async def start(self, run: AgentRun) -> None:
         """Start answering all rows; a run that is under way goes on."""
-        if run.is_running:
-            return
-        await asyncio.to_thread(self._roots.source, run.source)
-        run.ended = {}
-        arguments = ("run", run.source, *run.arguments, *self._bounds(run), "--end-with-stdin")
-        with run.log.open("wb") as log:
-            run.process = await self._started(arguments, log)
-        task = asyncio.create_task(self._followed(run, run.process))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        async with run.lock:
+            if run.is_running:
+                return
+            if sum(one.is_running for one in self._runs.values()) >= _MOST_RUNS:
+                raise InvalidJob(f"{_MOST_RUNS} runs are under way: wait until one has ended")
+            await asyncio.to_thread(self._roots.source, run.source)
+            arguments = ("run", run.source, *run.arguments, *self._bounds(run))
+            with run.log.open("wb") as log:
+                run.process = await self._started(arguments, log)
+            run.ended = {}
+        self._follow(self._followed(run, run.process))
 
     def quoted(self, identity: str) -> AgentRun:
         """Return the run of a quote that is still valid.
@@ -118,7 +134,7 @@ class AgentRuns:
         """
         run = self._runs.get(identity)
         if run is None or run.quoted_at is None or self._clock() - run.quoted_at > VALID:
-            raise InvalidJob(f"quote_id: {identity[:80]!r} is no valid quote: call `quote` first")
+            raise InvalidJob(f"run_id: {identity[:80]!r} is no valid quote: call `quote` first")
         return run
 
     def find(self, identity: str) -> AgentRun:
@@ -161,16 +177,39 @@ class AgentRuns:
         return self._runs[identity]
 
     def _bounds(self, run: AgentRun) -> Sequence[str]:
-        most = () if run.most_rub is None else (f"--max-rub={run.most_rub}",)
-        return ("--out", str(run.out), "--yes", *most)
+        if not run.most_rub:
+            raise InvalidJob("the quote found nothing to pay for: see what it says is refused")
+        most = f"--max-rub={run.most_rub:f}"
+        return ("--out", str(run.out), "--yes", most, "--end-with-stdin")
 
     async def _call(self, *arguments: str) -> dict[str, Any]:
-        process = await self._started(arguments)
-        printed, said = await process.communicate()
+        await self._children.acquire()
+        try:
+            process = await self._started(arguments)
+        except BaseException:
+            self._children.release()
+            raise
+        answer = self._follow(_answer(process))
+        answer.add_done_callback(lambda _: self._children.release())
+        try:
+            printed, said, code = await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            if process.stdin is not None:
+                process.stdin.close()  # a run ends when its calls have
+            if arguments[0] != "run" and process.returncode is None:
+                process.terminate()
+            raise
         found: dict[str, Any] = printed_result(
-            printed, process.returncode or 0, said.decode().splitlines()
+            printed, code, said.decode("utf-8", "replace").splitlines()
         )
         return found
+
+    def _follow(self, steps: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        """Start a task that `close` waits for."""
+        task = asyncio.create_task(steps)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _started(
         self, arguments: Sequence[str], log: IO[bytes] | None = None
@@ -198,6 +237,15 @@ class AgentRuns:
             run.ended = {"outcome": "failed", "error": str(error)}
 
 
+async def _answer(process: asyncio.subprocess.Process) -> tuple[bytes, bytes, int]:
+    """Return what a process prints, its messages and its exit code."""
+    assert process.stdin and process.stdout and process.stderr  # noqa: S101, PT018  # pipes
+    try:  # `communicate` would close stdin, with which a run ends
+        return await asyncio.gather(process.stdout.read(), process.stderr.read(), process.wait())
+    finally:
+        process.stdin.close()
+
+
 def _arguments(question: dict[str, Any], folder: Path) -> list[str]:
     """Return the options of a question; texts go by files."""
     options = dict(question)
@@ -212,12 +260,14 @@ def _arguments(question: dict[str, Any], folder: Path) -> list[str]:
     return found
 
 
-def _read_rows(out: Path, after: int, most: int) -> list[dict[str, Any]]:
+def _read_rows(
+    out: Path, after: int, most: int, only: Collection[str] | None = None
+) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     try:
         with open_rows(out, ordered=True) as rows:
             for number, row in enumerate(rows):
-                if number >= after:
+                if number >= after and (only is None or row["id"] in only):
                     found.append({name: row.get(name) for name in _FIELDS})
                 if len(found) >= most:
                     break

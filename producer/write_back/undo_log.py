@@ -196,7 +196,7 @@ def _read(path: Path) -> Iterator[WrittenFile]:
 
 
 def _drop_torn_line(file: IO[bytes]) -> None:
-    """Cut what a crash or a full disk left of a last line, so that the next one stays readable."""
+    """Cut off a last line that a crash or a full disk left unfinished."""
     end = file.seek(0, os.SEEK_END)
     start = end
     while start:

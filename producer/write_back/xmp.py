@@ -38,11 +38,11 @@ _XMLNS: Final = "http://www.w3.org/2000/xmlns/"
 _XML: Final = "http://www.w3.org/XML/1998/namespace"
 _MOST_BYTES: Final = 10_000_000
 _DEEPEST: Final = 100
-#: Characters that XML keeps only as references, their stand-ins (no text holds them), and those.
-_STAND_INS: Final = {"\t": "\ufdd0", "\n": "\ufdd1", "\r": "\ufdd2"}
-_IN_ATTRIBUTES: Final = str.maketrans(_STAND_INS)
-_IN_TEXTS: Final = str.maketrans({"\r": _STAND_INS["\r"]})
-_REFERENCES: Final = str.maketrans({stands: f"&#{ord(one)};" for one, stands in _STAND_INS.items()})
+#: Characters that XML keeps only as references → what replaces them in memory; no text holds it.
+_REPLACED: Final = {"\t": "\ufdd0", "\n": "\ufdd1", "\r": "\ufdd2"}
+_IN_ATTRIBUTES: Final = str.maketrans(_REPLACED)
+_IN_TEXTS: Final = str.maketrans({"\r": _REPLACED["\r"]})
+_REFERENCES: Final = str.maketrans({other: f"&#{ord(one)};" for one, other in _REPLACED.items()})
 _EMPTY: Final = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
     f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{RDF}"></rdf:RDF></x:xmpmeta>\n'
@@ -119,7 +119,7 @@ class _Packet:
         self._own = _parent(signed[0]) if signed else None
 
     def keep_line_breaks(self) -> None:
-        """Stand in for characters that minidom writes plainly and readers turn into others."""
+        """Replace characters that minidom writes plainly and readers turn into others."""
         for element in self._document.getElementsByTagName("*"):
             for attribute in element.attributes.values():
                 attribute.value = attribute.value.translate(_IN_ATTRIBUTES)

@@ -58,6 +58,15 @@ def test_links_out_are_refused(root: Path) -> None:
         roots.source("bucket.csv")
 
 
+def test_no_row_charges_another_tenant(root: Path) -> None:
+    """A manifest can't get round the budget of the server's own tenant."""
+    (root / "list.csv").write_text("id,image,visionq.tenant\n1,in/a.jpg,shop\n")
+    with pytest.raises(InvalidSource, match="row '1' names a tenant"):
+        open_roots([root]).source("list.csv")
+    (root / "list.csv").write_text("id,image,visionq.tenant\n1,in/a.jpg,\n")
+    open_roots([root]).source("list.csv")
+
+
 def test_roots_are_folders(root: Path) -> None:
     """A root that is a link, absent or a file is refused in one line."""
     (root.parent / "link").symlink_to(root)

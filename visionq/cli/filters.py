@@ -65,7 +65,8 @@ POSITIVE_AMOUNT: Final = Parsed("RUBLES", _positive_amount)
 ID: Final = Parsed("id", _id)
 
 
-def _tenant(_: click.Context, __: click.Parameter, value: str) -> str:
+def take_tenant(_: click.Context, __: click.Parameter, value: str) -> str:
+    """Check the name of a tenant."""
     try:
         return TypeAdapter(TenantName).validate_python(value)
     except ValidationError:
@@ -73,7 +74,7 @@ def _tenant(_: click.Context, __: click.Parameter, value: str) -> str:
 
 
 tenant_option = click.option(
-    "--tenant", default=DEFAULT_TENANT, show_default=True, callback=_tenant
+    "--tenant", default=DEFAULT_TENANT, show_default=True, callback=take_tenant
 )
 
 
