@@ -70,10 +70,11 @@ def _is_marked(path: Path, marks: frozenset[str]) -> bool:
 
 
 def _is_marked_workbook(path: Path) -> bool:
-    from zipfile import BadZipFile, ZipFile  # noqa: PLC0415  # only workbooks need it
+    import zlib  # noqa: PLC0415  # only workbooks need both
+    from zipfile import BadZipFile, ZipFile  # noqa: PLC0415
 
     try:
         with ZipFile(path) as archive, archive.open("docProps/custom.xml") as properties:
             return WORKBOOK_MARK.encode() in properties.read(_HEAD)
-    except (BadZipFile, KeyError, NotImplementedError):
+    except (BadZipFile, EOFError, KeyError, RuntimeError, zlib.error):  # broken, encrypted, other
         return False

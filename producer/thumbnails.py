@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
 
 #: What is decoded for a thumbnail. Pillow would hand EPS, under any name, to Ghostscript.
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+#: What Pillow raises for broken files, besides its own `DecompressionBombError`.
+PILLOW_FAULTS: Final = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 _MOST_PIXELS: Final = 50_000_000
 _QUALITY: Final = 75
 
@@ -50,7 +62,7 @@ def small_copy(image: str | Path, side: int) -> Image.Image | None:
             paper = Image.new("RGB", clear.size, "white")
             paper.paste(clear, mask=clear.getchannel("A"))
             return paper
-    except (InvalidJob, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (InvalidJob, *PILLOW_FAULTS, Image.DecompressionBombError):
         return None
 
 

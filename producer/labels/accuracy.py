@@ -47,17 +47,30 @@ def accuracy(
 ) -> dict[str, LabelAccuracy]:
     """Return label → counts over the pictures that people labelled, by file name."""
     counts: dict[str, LabelAccuracy] = defaultdict(LabelAccuracy)
-    for picture in pictures:
-        if picture.file not in drawn:
+    # Case makes no other label; people's spelling is shown.
+    spelt = {box.label.casefold(): box.label for boxes in drawn.values() for box in boxes}
+
+    def of(box: Box) -> LabelAccuracy:
+        return counts[spelt.setdefault(box.label.casefold(), box.label)]
+
+    for file, ours in _by_file(pictures).items():
+        if file not in drawn:
             continue
-        theirs = drawn[picture.file]
-        for box in picture.boxes:
-            counts[box.label].found += 1
-        for box in theirs:
-            counts[box.label].drawn += 1
-        for box, overlap in _matches(picture.boxes, theirs):
-            counts[box.label].overlaps.append(overlap)
+        for box in ours:
+            of(box).found += 1
+        for box in drawn[file]:
+            of(box).drawn += 1
+        for box, overlap in _matches(ours, drawn[file]):
+            of(box).overlaps.append(overlap)
     return dict(sorted(counts.items()))
+
+
+def _by_file(pictures: Iterable[LabelledPicture]) -> dict[str, list[Box]]:
+    """Return the boxes of each file; several rows may ask about one."""
+    found: dict[str, dict[Box, None]] = defaultdict(dict)
+    for picture in pictures:
+        found[picture.file].update(dict.fromkeys(picture.boxes))
+    return {file: list(boxes) for file, boxes in found.items()}
 
 
 def _matches(ours: Iterable[Box], theirs: list[Box]) -> Iterable[tuple[Box, float]]:
@@ -94,6 +107,6 @@ def read_coco(path: Path) -> dict[str, list[Box]]:
             drawn[names[one["image_id"]]].append(box)
     except OSError as error:
         raise RecordRefused(f"{path}: can't be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise RecordRefused(f"{path}: this is not COCO: {error!r}") from None
     return drawn

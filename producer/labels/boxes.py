@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from producer.thumbnails import PILLOW_FAULTS
 from visionq.errors import RecordRefused
 from visionq.installation import install_command
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 _WHOLE: Final = 1000
 #: Field of an answer without any box.
 _USUAL: Final = "boxes"
+_LONGEST_LABEL: Final = 200
+#: Characters of absurd values that a message shows.
+_SHOWN: Final = 80
 _SIDES: Final = ("left", "top", "right", "bottom")
 #: Orientations of EXIF by which width and height change places.
 _TURNED: Final = range(5, 9)
@@ -125,20 +129,29 @@ def _fault(one: object) -> str | None:
     if not isinstance(one, dict) or not _has_sides(one):
         return "it lacks left, top, right or bottom"
     sides = [one[side] for side in _SIDES]
-    if not all(isinstance(side, int | float) and 0 <= side <= _WHOLE for side in sides):
-        return f"{sides} are not numbers from 0 to {_WHOLE:,}"
+    if not all(map(_is_place, sides)):
+        return f"{str(sides)[:_SHOWN]} are not numbers from 0 to {_WHOLE:,}"
     left, top, right, bottom = sides
     if left >= right or top >= bottom:
         return f"{sides} enclose nothing"
-    if not str(one.get("label") or "").strip():
+    label = one.get("label")
+    if not isinstance(label, str) or not label.strip():
         return "it has no label"
+    if len(label) > _LONGEST_LABEL:
+        return f"its label has more than {_LONGEST_LABEL} characters"
     return None
+
+
+def _is_place(side: object) -> bool:
+    if isinstance(side, bool) or not isinstance(side, int | float):
+        return False
+    return 0 <= side <= _WHOLE
 
 
 def _in_pixels(one: Mapping[str, Any], size: tuple[int, int]) -> Box:
     width, height = size
     return Box(
-        " ".join(str(one["label"]).split()),
+        " ".join(one["label"].split()),
         one["left"] * width / _WHOLE,
         one["top"] * height / _WHOLE,
         one["right"] * width / _WHOLE,
@@ -160,6 +173,6 @@ def upright_size(path: Path) -> tuple[int, int] | None:
         with Image.open(path) as picture:
             width, height = picture.size
             turned = picture.getexif().get(_ORIENTATION) in _TURNED
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (*PILLOW_FAULTS, Image.DecompressionBombError):
         return None
     return (height, width) if turned else (width, height)

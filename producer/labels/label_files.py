@@ -9,6 +9,7 @@ from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from producer.run.table import harmless
 from visionq.errors import RecordFailed, RecordRefused
 from visionq.user_files import draft_of
 
@@ -93,14 +94,20 @@ def _write_yolo(pictures: list[LabelledPicture], out: Path) -> None:
         f"  {number}: {json.dumps(label, ensure_ascii=False)}\n"
         for label, number in numbers.items()
     )
-    (out / "data.yaml").write_text(f"path: .\ntrain: images\nval: images\nnames:\n{names}", "utf-8")
+    text = f"path: .\ntrain: images\nval: images\nnames:\n{names}"
+    (out / "data.yaml").write_text(text, "utf-8", "backslashreplace")
+    owners: dict[Path, str] = {}
     for picture in pictures:
         lines = [_yolo_line(box, picture, numbers[box.label]) for box in picture.boxes]
         path = (out / "labels" / picture.file).with_suffix(".txt")
         if not path.resolve().is_relative_to(out.resolve()):
             raise RecordRefused(f"{picture.file}: the name leads out of OUT")
+        other = owners.setdefault(path.resolve(), picture.file)
+        if other != picture.file:
+            raise RecordRefused(f"{other} and {picture.file} would share {path.name}: rename one")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(lines), "utf-8")
+        with path.open("a", encoding="utf-8") as file:  # a picture may be asked about twice
+            file.writelines(lines)
 
 
 def _yolo_line(box: Box, picture: LabelledPicture, number: int) -> str:
@@ -151,7 +158,7 @@ def _label_studio_region(box: Box, picture: LabelledPicture) -> dict[str, Any]:
 
 
 def _write_csv(pictures: list[LabelledPicture], out: Path) -> None:
-    with out.open("x", encoding="utf-8-sig", newline="") as file:
+    with out.open("x", encoding="utf-8-sig", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(
             ["id", "file", "label", "left", "top", "right", "bottom", "width", "height"]
@@ -160,7 +167,8 @@ def _write_csv(pictures: list[LabelledPicture], out: Path) -> None:
             for box in picture.boxes:
                 sides = _rounded(box.left, box.top, box.right, box.bottom)
                 size = (picture.width, picture.height)
-                writer.writerow([picture.id, picture.file, box.label, *sides, *size])
+                texts = map(harmless, (picture.id, picture.file, box.label))
+                writer.writerow([*texts, *sides, *size])
 
 
 def _rounded(*values: float) -> list[float]:

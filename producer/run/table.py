@@ -104,7 +104,7 @@ class TableForm:
 
     def name(self, text: str) -> str:
         """Return the name of a column."""
-        return _harmless(text)
+        return harmless(text)
 
     def _number(self, text: str) -> str:
         return text.replace(".", ",") if self.delimiter == SEMICOLON else text
@@ -120,10 +120,10 @@ class TableForm:
         if self.keeps_texts and _REINTERPRETED.fullmatch(text):
             quoted = text.replace('"', '""')
             return f'="{quoted}"'
-        return _harmless(text)
+        return harmless(text)
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """Put `'` before a text that a spreadsheet would run as a formula.
 
     Models and file names are not trusted. Numbers in `data` are not text and are left alone.

@@ -232,7 +232,7 @@ def group_by(text: str) -> GroupBy:
         return GroupBy(None)
     try:
         pattern = re.compile(text)
-    except re.error as error:
+    except (OverflowError, RecursionError, re.error) as error:
         raise ValueError(f"neither `folder` nor a regular expression: {error}") from None
     if not pattern.groups:
         raise ValueError("put the common part of the names in parentheses: '(.+)_\\d+'")

@@ -57,10 +57,12 @@ def test_clients_are_light() -> None:
     "statement", ["import visionq", "from visionq import Client", "import worker.celery.tasks"]
 )
 def test_optional_packages_stay_optional(statement: str) -> None:
-    """Neither clients nor workers load what only notebooks, tests and web applications need."""
+    """Clients and workers load nothing of notebooks, tables, agents, tests or web servers."""
     # Not Django: kombu's JSON loads it wherever it is installed.
-    optional = {"IPython", "fastapi", "narwhals", "pandas", "polars", "pyarrow", "pytest"}
-    assert not modules_after(statement) & optional
+    notebooks = {"IPython", "narwhals", "pandas", "polars", "pyarrow"}
+    tables = {"arro3", "openpyxl", "xlsxwriter"}
+    servers = {"fastapi", "mcp", "pytest", "uvicorn"}
+    assert not modules_after(statement) & (notebooks | tables | servers)
 
 
 @pytest.mark.parametrize("statement", ["import visionq.sdk", "from visionq import Client"])

@@ -58,7 +58,13 @@ def test_the_id_fills_the_prompt(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("(a", "regular expression"), (r".+_\d+", "in parentheses"), ("", "in par")]
+    ("text", "said"),
+    [
+        ("(a", "regular expression"),
+        (r".+_\d+", "in parentheses"),
+        ("", "in par"),
+        ("(a{99999999999999})", "regular"),
+    ],
 )
 def test_an_unusable_expression_is_refused(text: str, said: str) -> None:
     """One line says what is wrong with the option."""

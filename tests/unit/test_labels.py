@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from producer.labels.accuracy import accuracy, read_coco
-from producer.labels.boxes import Box, LabelledPicture
+from producer.labels.boxes import Box, LabelledPicture, labelled_pictures
+from producer.labels.label_files import LabelForm, write_labels
 from producer.run.export_command import export
 from producer.run.run_record import to_line
 from tests.unit.test_run_workbook import row
@@ -46,6 +47,12 @@ COCO: dict[str, Any] = {
         "categories": {"type": "array", "items": {"required": ["id", "name"]}},
     },
 }
+
+#: A number that no float holds.
+COLOSSAL = (
+    '{"images": [{"id": 1, "file_name": "a"}], "categories": [{"id": 1, "name": "b"}],'
+    ' "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1%s, 1, 1, 1]}]}' % ("0" * 400)
+)
 
 
 def box(label: str, left: int, top: int, right: int, bottom: int) -> dict[str, Any]:
@@ -124,6 +131,46 @@ def test_yolo(out: Path) -> None:
     assert (target / "labels/cups/a.txt").read_text() == "0 0.250000 0.250000 0.500000 0.500000\n"
 
 
+def test_pictures_of_one_name_share_no_text(tmp_path: Path) -> None:
+    """`a.jpg` and `a.png` would share a text of YOLO and are refused; two rows of one share it."""
+    one, other = (
+        LabelledPicture("1", name, 10, 10, (Box("cup", 0, 0, 5, 5),)) for name in ("a.jpg", "a.png")
+    )
+    with pytest.raises(RecordRefused, match=r"a\.jpg and a\.png would share a\.txt"):
+        write_labels([one, other], tmp_path / "out", LabelForm.YOLO)
+    assert not list(tmp_path.iterdir())
+    write_labels([one, one], tmp_path / "out", LabelForm.YOLO)
+    assert len((tmp_path / "out/labels/a.txt").read_text().splitlines()) == 2
+
+
+def test_labels_of_a_model_are_not_trusted(tmp_path: Path) -> None:
+    """A spreadsheet runs no label, and half of an emoji ends no export."""
+    boxes = (Box("=1+1", 0, 0, 5, 5), Box("\ud83d", 0, 0, 5, 5))
+    picture = LabelledPicture("1", "a.jpg", 10, 10, boxes)
+    for form in LabelForm:
+        write_labels([picture], tmp_path / form.value, form)
+    assert ",'=1+1," in (tmp_path / "csv").read_text("utf-8-sig")
+
+
+@pytest.mark.parametrize("label", [None, 5, {"a": 1}, " ", "x" * 201])
+def test_a_label_is_a_short_text(tmp_path: Path, label: object) -> None:
+    """A box with any other label is refused."""
+    Image.new("RGB", (10, 10)).save(tmp_path / "a.png")
+    found = box("cup", 0, 0, 5, 5) | {"label": label}
+    refused: list[str] = []
+    answers = [row(1, "a.png", data={"boxes": [found]}, error=None)]
+    (picture,) = labelled_pictures(answers, tmp_path, None, refused)
+    assert not picture.boxes
+    assert "label" in refused[0]
+
+
+def test_case_makes_no_other_label() -> None:
+    """A model's `Cup` and people's `cup` are counted as one label."""
+    picture = LabelledPicture("1", "x.jpg", 10, 10, (Box("Cup", 0, 0, 10, 10),))
+    (label, found), *others = accuracy([picture], {"x.jpg": [Box("cup", 0, 0, 10, 10)]}).items()
+    assert (label, found.precision, found.recall, others) == ("cup", 1, 1, [])
+
+
 def test_label_studio(out: Path) -> None:
     """Tasks have percents of the sides, and the model that drew them."""
     target, _ = exported(out, "label-studio")
@@ -177,7 +224,9 @@ def test_each_box_is_matched_once() -> None:
     assert accuracy([picture], {"x.jpg": drawn})["a"].overlaps == [1.0]
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", "no JSON", '{"images": [{"id": 1}]}'])
+@pytest.mark.parametrize(
+    "content", [COLOSSAL, "[" * 100_000, "[]", "{}", "no JSON", '{"images": [{"id": 1}]}']
+)
 def test_what_is_not_coco_is_refused(tmp_path: Path, content: str) -> None:
     """One line names the file."""
     (tmp_path / "people.json").write_text(content)
