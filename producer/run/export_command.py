@@ -24,6 +24,7 @@ from producer.run.table import (
 )
 from producer.run.table import export as write_table
 from visionq.cli.shared import FILE, errors_as_json, json_option, print_json
+from visionq.errors import RecordRefused
 from visionq.settings import load_settings
 from visionq.wording import counted
 
@@ -107,6 +108,8 @@ def _export_labels(record: Path, out: Path, wanted: _Labels, *, as_json: bool) -
     refused: list[str] = []
     with open_rows(record, ordered=True) as rows:
         pictures = list(labelled_pictures(rows, wanted.folder, wanted.field, refused))
+    if drawn is not None and not any(picture.file in drawn for picture in pictures):
+        raise RecordRefused(f"{wanted.against}: its file names are not those of {record}")
     write_labels(pictures, out, wanted.form)
     found = {} if drawn is None else accuracy(pictures, drawn)
     count = sum(len(picture.boxes) for picture in pictures)

@@ -110,7 +110,7 @@ def columns_of(
         for column in _columns(name, fields, plain=plain)
     }
     repeated = [
-        TableColumn(f"{SOURCE}{name}" if name in own else name, str, of_source=name)
+        TableColumn(_source_name(name, own, source), str, of_source=name)
         for name, differs in source.items()
         if (wanted is None or name in wanted) and (differs or name not in own)
     ]
@@ -119,6 +119,14 @@ def columns_of(
         for name in kept
         for column in (repeated if name == "columns" else _columns(name, fields, plain=plain))
     ]
+
+
+def _source_name(name: str, own: Collection[str], source: Collection[str]) -> str:
+    """Return a name that no other column has, even if SOURCE is a table of visionq."""
+    found = name
+    while found in own or (found != name and found in source):
+        found = f"{SOURCE}{found}"
+    return found
 
 
 def _columns(name: str, fields: dict[str, set[type]], *, plain: bool) -> list[TableColumn]:

@@ -216,6 +216,18 @@ def test_against_peoples_boxes(out: Path) -> None:
     }
 
 
+def test_people_drew_on_other_pictures(out: Path) -> None:
+    """A COCO file without any picture of OUT is named, and nothing is written."""
+    people = {"images": [{"id": 1, "file_name": "other.jpg"}], "categories": [], "annotations": []}
+    (out.parent / "people.json").write_text(json.dumps(people))
+    given = [str(out), "-o", str(out.with_name("l.csv")), "--to", "csv"]
+    against = ["--pictures", str(out.parent), "--against", str(out.parent / "people.json")]
+    done = CliRunner().invoke(export, [*given, *against], standalone_mode=False)
+    assert isinstance(done.exception, RecordRefused)
+    assert "people.json: its file names are not those" in done.exception.message
+    assert not out.with_name("l.csv").exists()
+
+
 def test_each_box_is_matched_once() -> None:
     """Two boxes on one thing are one match, with the one that fits better."""
     drawn = [Box("a", 0, 0, 10, 10)]

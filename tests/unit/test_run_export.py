@@ -159,6 +159,16 @@ def test_a_table_has_the_columns_of_its_source(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_no_two_columns_have_one_name(tmp_path: Path) -> None:
+    """A source may be a table of visionq, with `source.` columns of its own."""
+    sold = {"text": "older", "source.text": "oldest"}
+    export([row(1, text="new", error=None, columns=sold)], tmp_path / "out.csv")
+    (found,) = read(tmp_path / "out.csv")
+    assert (found["text"], found["source.source.text"], found["source.text"]) == (
+        "new", "older", "oldest",
+    )  # fmt: skip
+
+
 def test_a_record_without_columns_is_exported(tmp_path: Path) -> None:
     """Rows that an earlier version wrote have neither file nor columns."""
     old = {name: value for name, value in ROWS[0].items() if name not in ("file", "columns")}
