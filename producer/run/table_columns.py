@@ -122,7 +122,7 @@ def columns_of(
 
 
 def _source_name(name: str, own: Collection[str], source: Collection[str]) -> str:
-    """Return a name that no other column has, even if SOURCE is a table of visionq."""
+    """Return a name that no other column of the table has."""
     found = name
     while found in own or (found != name and found in source):
         found = f"{SOURCE}{found}"

@@ -16,10 +16,14 @@ from producer.write_back.xmp import merged
 from visionq.errors import RecordFailed, RecordRefused, VisionqError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from producer.write_back.picture_metadata import PictureMetadata
 
 _EXIFTOOL: Final = "exiftool"
 _IPTC: Final = "IPTC:"
+#: Most bytes of a title or keyword, and of a description, in IPTC's older form.
+_IPTC_WORD, _IPTC_TEXT = 64, 2_000
 _SECONDS: Final = 60
 
 
@@ -117,12 +121,12 @@ class MetadataWriter:
             draft.unlink()
         except OSError as error:
             raise RecordFailed(f"{picture}: can't be written: {error.strerror}") from None
+        written = hashlib.sha256(content).hexdigest()
+        if written == before:  # a format that can't hold the rest
+            return WriteOutcome.UNCHANGED
         if sha256_of(picture) != before:
             raise RecordRefused(f"{picture}: it changed while it was written: left alone")
-        after = WrittenFile(
-            str(picture), before, hashlib.sha256(content).hexdigest(), copy=str(kept)
-        )
-        self.log.note(after)
+        self.log.note(WrittenFile(str(picture), before, written, copy=str(kept)))
         replace_file(picture, content)
         return WriteOutcome.WRITTEN
 
@@ -190,14 +194,14 @@ def check_exiftool() -> None:
 def embedded_arguments(there: dict[str, Any], metadata: PictureMetadata) -> list[str]:
     """Return exiftool's arguments for what the file lacks; empty if it lacks nothing."""
     texts = [
-        ("IPTC:ObjectName", metadata.title),
+        ("IPTC:ObjectName", _cut(metadata.title, _IPTC_WORD)),
         ("XMP-dc:Title", metadata.title),
-        ("IPTC:Caption-Abstract", metadata.description),
+        ("IPTC:Caption-Abstract", _cut(metadata.description, _IPTC_TEXT)),
         ("XMP-dc:Description", metadata.description),
         ("XMP-iptcCore:AltTextAccessibility", metadata.alt),
     ]
     lists = [
-        ("IPTC:Keywords", metadata.keywords),
+        ("IPTC:Keywords", _each_cut(metadata.keywords)),
         ("XMP-dc:Subject", metadata.keywords),
         ("XMP-lr:HierarchicalSubject", metadata.hierarchy),
     ]
@@ -213,6 +217,14 @@ def embedded_arguments(there: dict[str, Any], metadata: PictureMetadata) -> list
     return [*found, "-IPTC:CodedCharacterSet=UTF8"] if marks else found
 
 
+def _cut(text: str, most: int) -> str:
+    return text.encode()[:most].decode(errors="ignore").strip()
+
+
+def _each_cut(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_cut(value, _IPTC_WORD) for value in values))
+
+
 def _is_utf8(there: dict[str, Any]) -> bool:
     """Return whether all IPTC of a file is marked as UTF-8, or ASCII."""
     if "UTF8" in str(there.get(f"{_IPTC}CodedCharacterSet")):
@@ -223,7 +235,8 @@ def _is_utf8(there: dict[str, Any]) -> bool:
 def _embedded(picture: Path) -> dict[str, Any]:
     """Return the metadata in a file, as group:tag → value."""
     shown = _exiftool("-json", "-G1", "-IPTC:all", "-XMP:all", str(picture))
-    found: dict[str, Any] = json.loads(shown)[0]
+    # Keywords such as 1e5 come as numbers.
+    found: dict[str, Any] = json.loads(shown, parse_float=str, parse_int=str)[0]
     return found
 
 

@@ -332,6 +332,19 @@ def test_texts_of_another_encoding_stay(library: Library) -> None:
     assert found["XMP-dc:Subject"] == ["один", "two"]
 
 
+def test_embedded_once(tmp_path: Path) -> None:
+    """Texts beyond IPTC's limits, words like numbers, and formats without IPTC are written once."""
+    writer = MetadataWriter(MetadataForm.IPTC, UndoLog(tmp_path / "o.undo.jsonl"))
+    words = ("длинное ключевое слово, которое не входит", "2020", "007", "1e5", "true", "-x", "<y")
+    metadata = PictureMetadata("Ж" * 80, "ж" * 3_000, keywords=words)
+    for name in ("a.jpg", "a.gif"):
+        Image.new("RGB", (9, 9)).save(tmp_path / name)
+        said = [
+            writer.write(tmp_path / name, metadata, model="m", moment="").value for _ in range(2)
+        ]
+        assert said == ["written", "unchanged"], name
+
+
 def test_line_breaks_of_others_stay() -> None:
     """Breaks and tabs in attributes and carriage returns in texts are written as references."""
     attributes = b'xmlns:p="urn:p" p:Note="one&#xA;two&#x9;three&#xD;"'
