@@ -129,6 +129,8 @@ TENANT_BLOB_GARBAGE: Final = PREFIX + "tenant-blob-garbage"
 TENANT_PARKED: Final = PREFIX + "tenant-parked"
 #: HASH tenant → its lanes in which jobs are queued.
 TENANT_LANES: Final = PREFIX + "tenant-lanes"
+#: HASH tenant → percent of its paid answers that may fail before it is stopped.
+TENANT_WASTE_LIMITS: Final = PREFIX + "tenant-waste-limits"
 #: STREAM of what happened to jobs; bounded.
 EVENTS: Final = PREFIX + "events"
 #: STREAM of what an operator should know; bounded.
@@ -244,6 +246,8 @@ TENANT_BLOBS: Final = PREFIX + "tenant-blobs:"
 TENANT_JOBS: Final = PREFIX + "tenant-jobs:"
 #: ZSET job id → when it ended (ms), per tenant; trimmed by age and by length.
 TENANT_FINISHED: Final = PREFIX + "tenant-finished:"
+#: LIST of a tenant's last paid answers, the newest first: '' or `job nano-rubles code`; expires.
+TENANT_WASTE: Final = PREFIX + "tenant-waste:"
 #: STRING bytes per sha256.
 BLOB: Final = PREFIX + "blob:"
 #: HASH per dead letter.

@@ -203,3 +203,14 @@ def test_a_budget_that_runs_low_is_one_alert(redis: Redis, receiver: Receiver) -
     assert (low["type"], exhausted["type"]) == ("budget.low", "budget.exhausted")
     assert low["message"] == "budget of tenant acme, day: 8 of 10 ₽ are used"
     assert "visionq budget set" in exhausted["message"]
+
+
+def test_a_stopped_tenant_is_one_alert(redis: Redis, receiver: Receiver) -> None:
+    """The alert says how many of its paid answers failed, and how to let it go on."""
+    fields: Any = {"subject": "waste:acme", "state": "stopped", "reason": "21 of 40"}
+    redis.xadd(NOTICES, fields)
+    Notices(redis, AlertSender(receiver.url, SECRET), time.time).run()
+    (stopped,) = receiver.documents()
+    assert stopped["type"] == "tenant.stopped"
+    assert "of the last paid answers of tenant acme 21 of 40 failed" in stopped["message"]
+    assert "visionq budget waste release --tenant acme" in stopped["message"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from visionq.cli.budget_waste import waste
 from visionq.cli.filters import AMOUNT
 from visionq.cli.screen import plain
 from visionq.cli.shared import errors_as_json, json_option, open_ledger, print_json
@@ -31,6 +32,9 @@ def budget() -> None:
     No call goes out that could overrun a budget. Jobs that do not fit wait or are parked, and go on
     by themselves when the budget is raised, or with the next day or month.
     """
+
+
+budget.add_command(waste)
 
 
 @budget.command("set")

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from visionq.cli.batches import progress
+from visionq.cli.budget_waste import release_command, waste_lines
 from visionq.cli.screen import duration, money
 from visionq.names import HINT_QUEUES, QUEUE_PREFIX
 from visionq.wording import counted
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from visionq.ledger.gates import Gate
     from visionq.ledger.overview import HeldScopes, Overview, WorkerView
     from visionq.ledger.rate_limits import RateLimitStatus
+    from visionq.ledger.waste import TenantWaste
 
 #: Lanes and workers on one screen; JSON has them all.
 MOST_ROWS: Final = 12
@@ -59,6 +61,8 @@ def _summary(page: Overview, *, simulated: bool) -> Table:
     if page.eta_seconds != 0:
         table.add_row("ETA", "", _eta(page))
     table.add_row("Gate", "", _gate(page.gate, page.at))
+    for one in page.stopped[:MOST_ROWS]:
+        table.add_row("Stopped", "", _stopped(one))
     for rate_limit in page.paces[:MOST_ROWS]:
         table.add_row("Rate limit", _per_minute(rate_limit), _pace(rate_limit, page.at))
     paid = "simulated" if simulated else "paid"
@@ -115,6 +119,11 @@ def _gate(gate: Gate, now: datetime) -> Text:
     if gate.since:
         text.append(f", for {_since(gate.since, now)}")
     return text
+
+
+def _stopped(one: TenantWaste) -> Text:
+    text = Text("\n".join(waste_lines(one)), style="red")
+    return Text.assemble(f"tenant {one.tenant}: ", text, f"\n→ {release_command(one.tenant)}")
 
 
 def _per_minute(rate_limit: RateLimitStatus) -> str:

@@ -61,6 +61,8 @@ class DelayReason(StrEnum):
     """No worker that runs can read its document."""
     OPERATOR = "operator"
     """An operator closed the gate."""
+    WASTE = "waste"
+    """Too many of its tenant's paid answers failed: an operator has to release it."""
     BUDGET_EXHAUSTED = errors.BudgetExhausted.code
     BILLING_UNKNOWN = errors.BillingUnknown.code
     RATE_LIMITED = errors.RateLimited.code

@@ -29,6 +29,7 @@ from visionq.ledger.overview_page import (
 from visionq.ledger.provider_batches import open_views
 from visionq.ledger.rate_limits import RateLimitStatus, read_rate_limits
 from visionq.ledger.views import spend
+from visionq.ledger.waste import TenantWaste, read_waste
 from visionq.names import QUEUE_BATCH
 from visionq.pricing.money import day_of
 
@@ -124,6 +125,8 @@ class Overview(Document):
     gate: Gate
     #: Of the models that are queued for or have limits set: those that something limits.
     paces: tuple[RateLimitStatus, ...] = ()
+    #: Tenants that are stopped because too many of their paid answers failed.
+    stopped: tuple[TenantWaste, ...] = ()
     #: Batches at the provider, or on their way there, the oldest first.
     batches: tuple[ProviderBatchView, ...] = ()
     #: Jobs that wait for the next one.
@@ -172,6 +175,7 @@ def overview(redis: Redis, time_zone: str = "Europe/Moscow") -> Overview:
         workers=_workers(page, due),
         gate=gate,
         paces=read_rate_limits(redis, {lane.model for lane in lanes}),
+        stopped=tuple(one for one in read_waste(redis) if one.stopped),
         batches=batches,
         unbatched=unbatched,
         spend=spend(redis, day_of(now, time_zone)),

@@ -38,11 +38,22 @@ def scope_of(
         _check_batch(batch, f"{dashes}batch")
         return BudgetScope.batch(batch)
     try:
-        return BudgetScope.tenant(_TENANT_NAME.validate_python(tenant), period)
+        return BudgetScope.tenant(tenant_name(tenant or ""), period)
+    except ValueError as error:
+        raise ValueError(f"{dashes}tenant: {error}") from None
+
+
+def tenant_name(name: str) -> str:
+    """Return the name of a tenant.
+
+    Raises:
+        ValueError: no tenant can have this name.
+    """
+    try:
+        return _TENANT_NAME.validate_python(name)
     except ValidationError:
         raise ValueError(
-            f"{dashes}tenant: {tenant!a} is not a tenant's name:"
-            " 1 to 64 letters, digits, dots, dashes and _"
+            f"{name!a} is not a tenant's name: 1 to 64 letters, digits, dots, dashes and _"
         ) from None
 
 

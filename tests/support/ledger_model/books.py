@@ -163,6 +163,9 @@ class Books(Events):
     hold_ends: dict[str, int] = field(default_factory=dict)
     aside: dict[str, dict[str, int]] = field(default_factory=dict)
     leads: dict[str, str] = field(default_factory=dict)
+    #: Tenant → percent of its paid answers that may fail, and the last of them.
+    waste_limits: dict[str, int] = field(default_factory=dict)
+    waste: dict[str, list[str]] = field(default_factory=dict)
     #: Content key → calls of unknown billing.
     unclear: dict[str, int] = field(default_factory=dict)
     followers: dict[str, list[str]] = field(default_factory=dict)
@@ -336,6 +339,8 @@ class Books(Events):
             gates={key: fields for key in self.gates if (fields := self._gate_fields(key))},
             holds=self.held,
             hold_ends=self.hold_ends,
+            waste_limits=self.waste_limits,
+            waste={tenant: ends for tenant, ends in self.waste.items() if ends},
             held_lanes={scope: lanes for scope, lanes in self.aside.items() if lanes},
             leads=self.leads,
             unclear=self.unclear,

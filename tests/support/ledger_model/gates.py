@@ -11,6 +11,7 @@ FIRST_TRIAL, LONGEST_PAUSE = 5_000, 60_000
 POSTPONED = 10_000
 ENOUGH_SUCCESSES = 20
 MOST_WOKEN = 100
+WASTE_WINDOW, WASTE_LEAST = 50, 20
 
 
 @dataclass
@@ -94,6 +95,29 @@ class Gates(Budgets):
             return
         self.held[scope], self.hold_ends[scope] = reason, until
 
+    def count_paid_end(self, job: Job) -> None:
+        """Stop a tenant of whose paid answers too many fail."""
+        tenant = job.lane.split(":")[1]
+        if tenant not in self.waste_limits or not job.cost:
+            return
+        is_failure = job.state == "failed"
+        entry = f"{job.id} {job.cost} {job.reason}" if is_failure else ""
+        ends = self.waste[tenant] = [entry, *self.waste.get(tenant, [])][:WASTE_WINDOW]
+        share = self.waste_limits[tenant] * len(ends)
+        if len(ends) >= WASTE_LEAST and 100 * sum(map(bool, ends)) > share:
+            scope = f"tenant:{tenant}"
+            if scope not in self.held:
+                self.held[scope] = "waste"
+                self.hold_ends.pop(scope, None)
+
+    def release_waste(self, tenant: str) -> bool:
+        self.waste.pop(tenant, None)
+        scope = f"tenant:{tenant}"
+        if self.held.get(scope) != "waste":
+            return False
+        self.reopen(scope)
+        return True
+
     def held_by(self, lane: str) -> str:
         _, tenant, model = lane.split(":")
         scopes = (f"model:{model}", f"tenant:{tenant}")
@@ -106,11 +130,15 @@ class Gates(Budgets):
     def end_holds(self, now: int) -> None:
         over = sorted((until, scope) for scope, until in self.hold_ends.items() if until <= now)
         for _, scope in over:
-            del self.held[scope], self.hold_ends[scope]
-            lanes = self.aside.pop(scope, {})
-            for _, lane in sorted((since, lane) for lane, since in lanes.items()):
-                if lane in self.sizes:
-                    self.join_rings(lane)
+            self.reopen(scope)
+
+    def reopen(self, scope: str) -> None:
+        del self.held[scope]
+        self.hold_ends.pop(scope, None)
+        lanes = self.aside.pop(scope, {})
+        for _, lane in sorted((since, lane) for lane, since in lanes.items()):
+            if lane in self.sizes:
+                self.join_rings(lane)
 
     # Leads ----------------------------------------------------------------------------------------
 

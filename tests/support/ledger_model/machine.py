@@ -202,6 +202,21 @@ class LedgerMachine(WebhookRules, RuleBasedStateMachine):
     def learn(self, kind: str, least: int) -> None:
         self.learn_on_both(kind, least)
 
+    @rule(
+        tenant=st.sampled_from(["a", "default", "default"]),
+        percent=st.sampled_from([30, 90, 90, None]),
+        failed=st.sampled_from([0, 18, 19, 50]),
+    )
+    def set_max_waste(self, tenant: str, percent: int | None, failed: int) -> None:
+        """A tenant gets a breaker, most of whose paid answers have failed; or loses it."""
+        self.set_max_waste_on_both(tenant, percent)
+        if percent is not None and failed:
+            self.waste_on_both(tenant, failed)
+
+    @rule(tenant=st.sampled_from(["a", "default"]))
+    def release_waste(self, tenant: str) -> None:
+        self.release_waste_on_both(tenant)
+
     @rule(model=st.sampled_from(["m1", "m1", "m2", "*"]), limits=st.one_of(st.none(), limits))
     def set_limits(self, model: str, limits: Limits | None) -> None:
         self.say_limits_both(model, limits if limits != Limits() else None)
@@ -419,6 +434,8 @@ class LedgerMachine(WebhookRules, RuleBasedStateMachine):
         self.steer_both("k1", GateOrder.OPEN)
         for scope in SCOPES:
             self.set_budget_on_both(scope, None)
+        for tenant in ("a", "default"):
+            self.set_max_waste_on_both(tenant, None)
         for model in ("m1", "m2", "*"):
             self.say_limits_both(model, None)
         for _ in range(80 + len(self.model.events)):  # a tenant has a few out at a time

@@ -221,6 +221,7 @@ class Model(Outages):
             self._move_on(now, job, ending)
         elif ending.kind in TERMINAL:
             self.end(now, job, ending.kind, ending.reason)
+            self.count_paid_end(job)
         else:
             self._come_back(now, job, ending)
 
@@ -235,6 +236,7 @@ class Model(Outages):
             self._move_on(now, job, ending)
         elif is_unclear and is_same and ending.kind == "failed" and ending.billing == "settled":
             self.end(now, job, "failed", ending.reason)
+            self.count_paid_end(job)
         elif (
             is_unclear and (brings or (ending.billing != "unknown" and not job.unknown_calls))
         ) or (brings and self.leave_waiters(job)):

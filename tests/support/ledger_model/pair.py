@@ -36,7 +36,8 @@ from visionq.ledger import (
 )
 from visionq.ledger.rate_limits import OPERATOR, feedback_fields
 from visionq.ledger.views import job_views
-from visionq.names import GATE, JOB, QUEUE_WEBHOOKS, RESERVES
+from visionq.ledger.waste import clear_max_waste, release_waste, set_max_waste
+from visionq.names import GATE, JOB, QUEUE_WEBHOOKS, RESERVES, TENANT_WASTE
 from visionq.pricing.money import rubles
 
 if TYPE_CHECKING:
@@ -186,6 +187,25 @@ class Pair:
     def say_limits_both(self, model: str, limits: Limits | None) -> None:
         self.ledger.set_limits(OPERATOR, {model: limits})
         self.model.set_limits(self.now, model, limits.model_dump() if limits else {})
+
+    def set_max_waste_on_both(self, tenant: str, percent: int | None) -> None:
+        if percent is None:
+            self.model.waste_limits.pop(tenant, None)
+            was_stopped = self.model.release_waste(tenant)
+            assert self.ledger.make(clear_max_waste(tenant)) == was_stopped
+        else:
+            self.ledger.make(set_max_waste(tenant, percent))
+            self.model.waste_limits[tenant] = percent
+
+    def release_waste_on_both(self, tenant: str) -> None:
+        assert self.ledger.make(release_waste(tenant)) == self.model.release_waste(tenant)
+
+    def waste_on_both(self, tenant: str, failed: int) -> None:
+        """So many of a tenant's paid answers have failed before."""
+        entries = [f"earlier{number} 5 invalid_answer" for number in range(failed)]
+        self.redis.delete(TENANT_WASTE + tenant)
+        self.redis.rpush(TENANT_WASTE + tenant, *entries)
+        self.model.waste[tenant] = entries
 
     def admit_both(
         self, claim: Claim, cache_key: str = "", reserve: int | None = 900, tokens: int = 300

@@ -67,6 +67,8 @@ class Snapshot:
     holds: dict[str, str] = field(default_factory=dict)
     hold_ends: dict[str, int] = field(default_factory=dict)
     held_lanes: dict[str, dict[str, int]] = field(default_factory=dict)
+    waste_limits: dict[str, int] = field(default_factory=dict)
+    waste: dict[str, list[str]] = field(default_factory=dict)
     leads: dict[str, str] = field(default_factory=dict)
     unclear: dict[str, int] = field(default_factory=dict)
     followers: dict[str, list[str]] = field(default_factory=dict)
@@ -115,6 +117,7 @@ _WHOLE = {
     names.TENANT_PARKED: "tenant_parked",
     names.TENANT_LANES: "tenant_lanes",
     names.TENANT_BLOB_BYTES: "tenant_bytes",
+    names.TENANT_WASTE_LIMITS: "waste_limits",
     names.POOL_BUSY: "busy",
     names.MONEY: "money",
     names.BLOB_REFERENCES: "references",
@@ -138,6 +141,7 @@ _LISTS = {
     names.TENANT_RING: "tenant_rings",
     names.LANE_RING: "lane_rings",
     names.FOLLOWERS: "followers",
+    names.TENANT_WASTE: "waste",
 }
 _OF_TENANT = (names.TENANT_BLOBS, names.TENANT_JOBS, names.TENANT_FINISHED)
 _SORTED_PREFIXES = (

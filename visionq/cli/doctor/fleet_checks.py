@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from visionq.cli.budget_waste import release_command, waste_lines
 from visionq.cli.doctor.findings import Finding, ok, problem, warning
+from visionq.cli.screen import plain
 from visionq.ledger.provider_batches import BATCH_SUBJECT, open_views, read_all_support
 from visionq.ledger.usage import read_calibrations, read_cost_ratios, split_kind
 from visionq.names import (
@@ -38,7 +40,7 @@ _START: Final = "start workers: `visionq worker`, or `visionq up` for all on thi
 
 def fleet_findings(redis: Redis, page: Overview) -> list[Finding]:
     """Return the findings about the workers."""
-    findings = [_workers(page), *_vanished(page)]
+    findings = [_workers(page), *_vanished(page), *_stopped(page)]
     if any(worker.alive for worker in page.workers):
         findings += [*_unserved(page), _dispatcher(redis, page)]
     return findings
@@ -103,6 +105,22 @@ def _vanished(page: Overview) -> list[Finding]:
         )
         for worker in page.workers
         if not worker.alive and worker.seen_at
+    ]
+
+
+def _stopped(page: Overview) -> list[Finding]:
+    return [
+        problem(
+            "tenants.waste",
+            f"tenant {one.tenant} is stopped: {'; '.join(waste_lines(one))}",
+            "look at the prompt, the schema and the answers (`visionq jobs show ID`), then"
+            f" `{release_command(one.tenant)}`",
+            tenant=one.tenant,
+            answers=one.answers,
+            failed=one.failed,
+            wasted_rub=plain(one.wasted_rub),
+        )
+        for one in page.stopped
     ]
 
 

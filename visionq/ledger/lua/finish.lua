@@ -1,6 +1,6 @@
 -- include: core/base, core/events, gates/gates, gates/outages, jobs/ending, jobs/further_models, jobs/moves
 -- include: jobs/slots, lanes/lanes, metrics/counters, metrics/labels, money/books, money/calls
--- include: money/usage, money/waiters, rate_limit/feedback, rate_limit/limits
+-- include: money/usage, money/waiters, money/waste, rate_limit/feedback, rate_limit/limits
 -- include: single_flight/single_flight
 
 -- Writes the outcome of an attempt in one step. Only the state is fenced by the token: money and a
@@ -171,6 +171,11 @@ local function move_on(from)
   emit_event(id, State.QUEUED, reason)
 end
 
+local function end_job(from, to)
+  finalize(id, job, from, to, reason, ending.error, ending.celery_result, ending.keep)
+  count_paid_end(id, job, was.lane, to, reason, ending.keep.ttl)
+end
+
 -- A call that was given up has come back after all. What was paid is kept, even if it needs
 -- repair or is a final failure; if nothing was paid, nothing is unclear any more.
 local function accept_late_result()
@@ -187,7 +192,7 @@ local function accept_late_result()
     move_on(State.PARKED)
     return wake()
   elseif is_unclear and is_same_model and outcome == State.FAILED and is_paid then
-    return finalize(id, job, State.PARKED, State.FAILED, reason, ending.error, ending.celery_result, ending.keep)
+    return end_job(State.PARKED, State.FAILED)
   end
   local is_clear = brings or billing ~= Billing.UNKNOWN and redis.call('HGET', job, 'unknown_calls') == '0'
   if is_unclear and is_clear or brings and leave_waiters(id, job) then
@@ -285,7 +290,7 @@ elseif outcome == 'moved' then
   release_slot(job)
   move_on(State.IN_PROGRESS)
 elseif TERMINAL[outcome] then
-  finalize(id, job, State.IN_PROGRESS, outcome, reason, ending.error, ending.celery_result, ending.keep)
+  end_job(State.IN_PROGRESS, outcome)
 else
   release_slot(job)
   move(job, State.IN_PROGRESS, outcome, 'reason', reason)

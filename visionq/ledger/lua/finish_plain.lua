@@ -1,5 +1,5 @@
 -- include: core/base, gates/gates, jobs/ending, jobs/moves, lanes/lanes, metrics/counters
--- include: metrics/labels, money/books, money/calls, rate_limit/feedback, rate_limit/limits
+-- include: metrics/labels, money/books, money/calls, money/waste, rate_limit/feedback, rate_limit/limits
 
 -- The common way of finish.lua: the call that was sent brought an answer, at the cost of the table, and
 -- nothing else has happened to the job, its gate or its model. Where it is not the common way, nothing is
@@ -117,6 +117,7 @@ redis.call(
 redis.call('ZREM', K.due, id)
 redis.call('EXPIRE', job, keep.ttl)
 announce_end(id, its, State.COMPLETED, '', ending.celery_result, keep)
+count_paid_end(id, job, its.lane, State.COMPLETED, '', keep.ttl)
 redis.call('HDEL', job, 'refused')
 wake_if_needed(its.lane)
 return Written.DONE

@@ -47,7 +47,7 @@ class Alert:
     #: The same for the same event, so that a receiver can drop what it has seen.
     id: str
     #: `gate.closed`, `gate.reopening`, `gate.open`, `balance.low`, `budget.low`,
-    #: `budget.exhausted`, `usage.drifted`, `usage.disbelieved`,
+    #: `budget.exhausted`, `tenant.stopped`, `usage.drifted`, `usage.disbelieved`,
     #: `webhook.disabled`, `workers.vanished`, `model.ending`, `batch.stray`.
     type: str
     #: One line for a person: what happened, and what to do.
@@ -189,20 +189,39 @@ def _alert_of(group: list[_Entry]) -> Alert:
     if kind == "budget":
         message = _budget_message(scope, state, reason)
         return Alert(f"budget-{number}", f"budget.{state}", message, at)
-    if kind == "provider-batch":
-        message = (
-            f"the provider had batch {scope}, which is ours and in no record: it was stopped;"
-            f" {reason} of its lines were answered, and are paid"
-        )
-        return Alert(f"batch-{number}", f"batch.{state}", message, at)
-    if kind == "webhook":
-        message = (
-            f"the webhook of tenant {scope} answered {reason} and gets no more events;"
-            f" `visionq webhooks set --tenant {scope} URL` turns it on again"
-        )
-        return Alert(f"webhook-{number}", f"webhook.{state}", message, at)
+    if kind in _MESSAGES:
+        name, message = _MESSAGES[kind]
+        message = message.format(scope=scope, reason=reason)
+        return Alert(f"{name}-{number}", f"{name}.{state}", message, at)
     advice = _GATE_ADVICE[state].format(reason=reason)
     return Alert(f"gate-{number}", f"gate.{state}", f"the gate is {state}: {advice}", at)
+
+
+#: Kind of a notice's subject → what its alert is about, and its message.
+_MESSAGES: Final = {
+    "waste": (
+        "tenant",
+        (
+            "of the last paid answers of tenant {scope} {reason} failed, and it is stopped: `visionq"
+            " budget waste show` says why, `visionq budget waste release --tenant {scope}` lets it"
+            " go on"
+        ),
+    ),
+    "provider-batch": (
+        "batch",
+        (
+            "the provider had batch {scope}, which is ours and in no record: it was stopped;"
+            " {reason} of its lines were answered, and are paid"
+        ),
+    ),
+    "webhook": (
+        "webhook",
+        (
+            "the webhook of tenant {scope} answered {reason} and gets no more events;"
+            " `visionq webhooks set --tenant {scope} URL` turns it on again"
+        ),
+    ),
+}
 
 
 def _usage_message(subject: str, state: str, reason: str) -> str:
