@@ -202,8 +202,8 @@ _MESSAGES: Final = {
     "waste": (
         "tenant",
         (
-            "of the last paid answers of tenant {scope} {reason} failed, and it is stopped: `visionq"
-            " budget waste show` says why, `visionq budget waste release --tenant {scope}` lets it"
+            "of the last paid answers of tenant {scope} {reason} failed, and it is stopped:"
+            " `visionq budget waste show` says why, `visionq budget waste release --tenant {scope}` lets it"
             " go on"
         ),
     ),
