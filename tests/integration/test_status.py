@@ -167,8 +167,8 @@ def test_json(
     assert [*page] == [
         *("at", "queued", "hinted", "running", "waiting", "parked", "completed", "failed"),
         *("cancelled", "oldest_submitted_at", "lanes", "lane_count", "rate", "pace_per_minute"),
-        *("eta_seconds", "slots", "busy", "workers", "gate", "paces", "batches"),
-        *("unbatched", "spend", "simulated"),
+        *("eta_seconds", "slots", "busy", "workers", "gate", "paces", "stopped"),
+        *("batches", "unbatched", "spend", "simulated"),
     ]
 
 

@@ -203,8 +203,8 @@ _MESSAGES: Final = {
         "tenant",
         (
             "of the last paid answers of tenant {scope} {reason} failed, and it is stopped:"
-            " `visionq budget waste show` says why, `visionq budget waste release --tenant {scope}` lets it"
-            " go on"
+            " `visionq budget waste show` says why, and `visionq budget waste release --tenant"
+            " {scope}` lets it go on"
         ),
     ),
     "provider-batch": (
