@@ -12,6 +12,7 @@ from redis.exceptions import NoPermissionError
 
 from visionq.cli.record import read_record
 from visionq.cli.shared import find_redis_url
+from visionq.contract import DelayReason
 from visionq.devstack.temporary import temporary_stack
 from visionq.installation import STACK, check_extras
 from visionq.ledger.views import is_served
@@ -98,7 +99,8 @@ def closed_gate(gate: Gate) -> str | None:
         return f"waiting: {said}{since}; goes on by itself when that is fixed"
     if gate.held:
         held = ", ".join(f"{scope} ({reason})" for scope, reason in gate.held.items())
-        return f"held: {held}; see `visionq gate show`"
+        is_waste = DelayReason.WASTE in gate.held.values()
+        return f"held: {held}; see `visionq {'budget waste show' if is_waste else 'gate show'}`"
     return None
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from producer.stack import closed_gate
 from tests.support.ledger import LedgerDriver, completed, new_job, outcome_of, paid, unpaid
 from visionq.cli import run
 from visionq.cli.doctor.fleet_checks import fleet_findings
@@ -148,6 +149,9 @@ def test_people_read_why(
     (finding,) = [one for one in fleet_findings(driver.redis, page) if one.check == "tenants.waste"]
     command = f"visionq budget waste release --tenant {TENANT}"
     assert command in (finding.advice or "")
+    assert closed_gate(page.gate) == (
+        f"held: tenant:{TENANT} (waste); see `visionq budget waste show`"
+    )
     example = page.stopped[0].examples[0]
     assert run(["status"]) == 0
     shown = capsys.readouterr().out

@@ -62,7 +62,7 @@ def set_(*, tenant: str, max_waste: float, as_json: bool) -> None:
 @_tenant
 @json_option
 def release(*, tenant: str, as_json: bool) -> None:
-    """Let a stopped tenant go on, and count its answers anew."""
+    """Let a stopped tenant go on, and count its answers from zero."""
     with errors_as_json(as_json), open_ledger() as ledger:
         if not ledger.make(release_waste(tenant)):
             click.echo(f"tenant {tenant} was not stopped", err=True)

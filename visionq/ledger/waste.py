@@ -60,7 +60,7 @@ def clear_max_waste(tenant: str) -> Call[bool]:
 
 
 def release_waste(tenant: str) -> Call[bool]:
-    """Let a stopped tenant go on, and count anew; return whether it was stopped."""
+    """Let a stopped tenant go on, and count from zero; return whether it was stopped."""
     return Call("waste", ("release", tenant), bool)
 
 

@@ -2,7 +2,7 @@
 
 -- The waste breaker of a tenant, as an operator sets it.
 -- ARGV: now, order (set | clear | release), tenant, for set: most failures among paid answers in percent
--- Released, a tenant begins anew: what failed before counts no more. Returns 1 if it was stopped.
+-- What failed before a release counts no more. Returns 1 if it was stopped.
 
 local order, tenant = ARGV[2], ARGV[3]
 if order == 'set' then
