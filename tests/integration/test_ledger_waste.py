@@ -95,7 +95,7 @@ def test_success_of_the_short_way_counts(driver: LedgerDriver) -> None:
 
 
 def test_calls_in_flight_end_as_usual(driver: LedgerDriver) -> None:
-    """What was sent when the tenant was stopped is booked, and its answer kept."""
+    """A call that was out when the tenant was stopped is booked, and its answer kept."""
     driver.ledger.make(set_max_waste(TENANT, 0))
     _end(driver, "failed", 19)
     claim = _sent(driver)
@@ -125,7 +125,7 @@ def test_release_begins_anew(driver: LedgerDriver) -> None:
 
 
 def test_another_hold_is_not_ours_to_release(driver: LedgerDriver) -> None:
-    """A tenant that is held for another reason keeps it, whatever fails or is released."""
+    """A tenant that is held for another reason keeps it, regardless of what fails."""
     driver.ledger.make(set_max_waste(TENANT, 30))
     _end(driver, "failed", 19)
     claim = _sent(driver)
