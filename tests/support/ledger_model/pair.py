@@ -201,7 +201,7 @@ class Pair:
         assert self.ledger.make(release_waste(tenant)) == self.model.release_waste(tenant)
 
     def waste_on_both(self, tenant: str, failed: int) -> None:
-        """So many of a tenant's paid answers have failed before."""
+        """This many of a tenant's paid answers have failed before."""
         entries = [f"earlier{number} 5 invalid_answer" for number in range(failed)]
         self.redis.delete(TENANT_WASTE + tenant)
         self.redis.rpush(TENANT_WASTE + tenant, *entries)
