@@ -203,19 +203,30 @@ class LedgerMachine(WebhookRules, RuleBasedStateMachine):
         self.learn_on_both(kind, least)
 
     @rule(
-        tenant=st.sampled_from(["a", "default", "default"]),
+        which=some,
         percent=st.sampled_from([30, 90, 90, None]),
-        failed=st.sampled_from([0, 18, 19, 50]),
+        failed=st.sampled_from([18, 19, 19, 50]),
+        kind=st.sampled_from(["failed", "failed", "completed"]),
     )
-    def set_max_waste(self, tenant: str, percent: int | None, failed: int) -> None:
-        """A tenant gets a breaker, most of whose paid answers have failed; or loses it."""
-        self.set_max_waste_on_both(tenant, percent)
-        if percent is not None and failed:
-            self.waste_on_both(tenant, failed)
+    def waste(self, which: int, percent: int | None, failed: int, kind: str) -> None:
+        """A paid answer ends after most have failed, for a tenant with a share or without."""
+        self.set_max_waste_on_both("default", percent)
+        if percent is not None:
+            self.waste_on_both("default", failed)
+        name = f"w{which % 3}"
+        key = "k1" if name == "w0" else "k2"
+        self.renew_both(self.workers.get(name, Registration(name, 2, BOTH, key=key)))
+        for _ in range(2):
+            self.submit_to_both(new_job(f"j{next(self.numbers)}"))
+        self.dispatch_both()
+        hinted = [job.id for job in self.model.jobs.values() if job.state == "hinted"]
+        claim = self.claim_both(hinted[-1], self.workers[name]) if hinted else None
+        if claim and self.admit_both(claim) == "GO":
+            self.finish_both(claim, kind, Billing.SETTLED, 700)
 
-    @rule(tenant=st.sampled_from(["a", "default"]))
-    def release_waste(self, tenant: str) -> None:
-        self.release_waste_on_both(tenant)
+    @rule()
+    def release_waste(self) -> None:
+        self.release_waste_on_both("default")
 
     @rule(model=st.sampled_from(["m1", "m1", "m2", "*"]), limits=st.one_of(st.none(), limits))
     def set_limits(self, model: str, limits: Limits | None) -> None:
@@ -434,8 +445,7 @@ class LedgerMachine(WebhookRules, RuleBasedStateMachine):
         self.steer_both("k1", GateOrder.OPEN)
         for scope in SCOPES:
             self.set_budget_on_both(scope, None)
-        for tenant in ("a", "default"):
-            self.set_max_waste_on_both(tenant, None)
+        self.set_max_waste_on_both("default", None)
         for model in ("m1", "m2", "*"):
             self.say_limits_both(model, None)
         for _ in range(80 + len(self.model.events)):  # a tenant has a few out at a time
