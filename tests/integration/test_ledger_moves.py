@@ -121,6 +121,34 @@ def test_held_model_is_left_for_one_that_is_served(driver: LedgerDriver) -> None
     assert driver.redis.hget(f"visionq:job:{job_id}", "fallback") == b"m2"
 
 
+def test_paid_answer_that_came_late_is_not_left(driver: LedgerDriver) -> None:
+    """A job whose own answer is there stays with its model: no other is paid for it."""
+    claim = driver.begin(new_job(fallback=["m2"]))
+    driver.ledger.admit(claim, cache_key="", reserve=900, tokens=10)
+    driver.ledger.finish(claim, unclear(Parked(DelayReason.BILLING_UNKNOWN)))
+    other = driver.begin(new_job())
+    held = Held(DelayReason.ACCESS_DENIED, "m1", recheck=60)
+    driver.ledger.finish(other, Ending(held, Billing.RELEASED))
+    driver.ledger.finish(claim, paid(completed(claim.id)))
+    assert driver.redis.zscore(f"{FALLBACK_JOBS}m1", claim.id)
+    assert driver.ledger.fall_back() == 0
+    driver.clock.now += 61
+    driver.worker()
+    assert claim.id in {hint.id for hint in driver.hints()}
+    second = driver.claim(claim.id, driver.registration())
+    assert driver.ledger.admit(second, cache_key="", reserve=9, tokens=1).verdict == "ANSWER"
+
+
+def test_who_is_not_queued_any_more_is_listed_no_longer(driver: LedgerDriver) -> None:
+    """A job that an older dispatcher took leaves the list of its held model."""
+    claim = driver.begin(new_job())
+    driver.ledger.finish(claim, Ending(Held(DelayReason.ACCESS_DENIED, "m1"), Billing.RELEASED))
+    driver.redis.zadd(f"{FALLBACK_JOBS}m1", {"forgotten": 1})
+    driver.redis.sadd(FALLBACK_MODELS, "m1")
+    assert (driver.ledger.fall_back(), driver.ledger.fall_back()) == (0, 0)
+    assert not driver.redis.exists(f"{FALLBACK_JOBS}m1", FALLBACK_MODELS)
+
+
 def test_short_hold_is_waited_for(driver: LedgerDriver) -> None:
     """A model that is tried again within 15 seconds keeps its jobs."""
     claim = driver.begin(new_job(model="m1"))

@@ -12,11 +12,12 @@ import pytest
 from tests.support.pictures import picture
 from tests.support.worker import Bench, result
 from visionq.contract import DelayReason
+from visionq.errors import RequestRejected
 from visionq.ledger import BudgetScope, Waiting
 from visionq.names import CELERY_RESULT, TOGETHER, TOGETHER_LEADER
 from visionq.pricing.money import nano_rubles
 from visionq.sdk.results import answer_in
-from worker.pipeline import steps, together
+from worker.pipeline import answers, steps, together
 from worker.provider import combined_questions
 from worker.work import work
 
@@ -166,6 +167,71 @@ def test_a_free_refusal_costs_nobody(bench: Bench, fault: str) -> None:
     states = settle(bench, *jobs)
     assert not {state for state, _ in states} & {"failed", "completed"}
     check_money(bench)
+
+
+def test_who_is_refused_for_another_question_is_asked_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that is refused for what it says fails nobody: each question is asked alone."""
+
+    async def refuses(*_: Any, **__: Any) -> Any:
+        raise RequestRejected("the prompt breaks a rule")
+
+    jobs = submit(bench)
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "ask_provider", refuses)
+        bench.run(jobs[0])
+        settle(bench, *jobs)
+    found = [result(bench.run(one)) for one in jobs]
+    assert [one.questions for one in found] == [1, 1, 1]
+    check_money(bench)
+
+
+def test_answer_that_no_one_can_read_leaves_the_money_open(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of our own after the call was paid releases nobody's reservation."""
+
+    def fails(*_: Any) -> Any:
+        raise RecursionError
+
+    monkeypatch.setattr(together, "parts_of", fails)
+    jobs = submit(bench, on_unknown_billing="hold")
+    bench.run(jobs[0])
+    assert settle(bench, *jobs) == [("parked", "billing_unknown")] * 3
+    assert bench.money()["unknown_calls"] == 3
+
+
+def test_one_part_that_fails_spoils_no_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of our own with one answer leaves the others as they are."""
+    true_answered = answers.answered
+
+    def fails(attempt: Any, answer: Any) -> Any:
+        if attempt.claim.id == jobs[1]:
+            raise RecursionError
+        return true_answered(attempt, answer)
+
+    monkeypatch.setattr("worker.pipeline.together.answered", fails)
+    jobs = submit(bench, on_unknown_billing="hold")
+    bench.run(jobs[0])
+    states = [state for state, _ in settle(bench, *jobs)]
+    assert states == ["completed", "parked", "completed"]
+
+
+def test_list_of_those_that_wait_expires_and_is_bounded(
+    bench: Bench,
+) -> None:
+    """Jobs that are put back keep no list for ever, nor do those that nobody takes up."""
+    first, second = submit(bench, questions=QUESTIONS[1:])
+    (key,) = bench.redis.scan_iter(f"{TOGETHER}*")
+    bench.redis.hset(f"visionq:job:{second}", "state", "in_progress")
+    ledger = bench.dependencies.ledger
+    found = bench.loop.run(ledger.gather(key.decode().removeprefix(TOGETHER), first, 15))
+    assert (found, bench.redis.lrange(key, 0, -1)) == ((), [second.encode()])
+    assert bench.redis.ttl(key) > 0
+    bench.redis.rpush(key, *range(2000))
+    submit(bench, questions=QUESTIONS[1:2])
+    assert bench.redis.llen(key) == 1000
 
 
 def test_unknown_billing_stays_unknown_for_all(bench: Bench) -> None:

@@ -112,8 +112,7 @@ class NearAnswers:
             return None
         record = _RECORD.pack(wanted.bits, wanted.colours, bytes.fromhex(own.cache_key))
         size = await self._redis.append(key, record)
-        if size == _RECORD.size:
-            await self._redis.expire(key, 2 * self._ttl)
+        await self._redis.expire(key, 2 * self._ttl)  # also where one died before it did so
         place = size // _RECORD.size - 1
         if place <= known:
             return None

@@ -19,6 +19,8 @@ from visionq.errors import (
     BillingUnknown,
     Incomplete,
     InvalidOutput,
+    JobError,
+    ModelNotFound,
     QueueUnavailable,
     Refused,
     VisionqError,
@@ -62,6 +64,8 @@ class SharedCall:
     leader: Attempt
     joined: list[Attempt] = field(default_factory=list)
     is_closed: bool = False
+    #: From then on it may be paid.
+    is_sent: bool = False
     #: The others at work, joined or not.
     tasks: list[asyncio.Task[object]] = field(default_factory=list)
     _ends: dict[str, asyncio.Future[Ending]] = field(default_factory=dict)
@@ -80,12 +84,17 @@ class SharedCall:
         return [self.leader, *self.joined]
 
     def abandon(self) -> None:
-        """Give back those that still wait: the call was not made."""
+        """Give back those that still wait; their money stays open if the call was made."""
         self.is_closed = True
         for attempt in self.joined:
-            if not (future := self._ends[attempt.claim.token]).done():
-                attempt.sent = False
-                future.set_result(Ending(_again(), Billing.RELEASED))
+            future = self._ends[attempt.claim.token]
+            if future.done():
+                continue
+            if self.is_sent:
+                future.set_exception(BillingUnknown("the worker failed while the call was out"))
+                continue
+            attempt.sent = False
+            future.set_result(Ending(_again(), Billing.RELEASED))
 
     async def finished(self) -> None:
         """Wait until the others have written how they ended."""
@@ -251,6 +260,7 @@ async def ask_together(
         profile=attempt.dependencies.profile,
         patience=attempt.patience,
     )
+    call.is_sent = True
     try:
         answer = await ask(attempt, request, lambda reply: note_reply(whole, reply))
     except _SPOILT as error:
@@ -260,11 +270,7 @@ async def ask_together(
         others = [BillingUnknown(error.message, request_id=error.request_id) for _ in call.joined]
         return call.settle([error, *others])
     except VisionqError as error:
-        return await _refused(call, error)
-    except BaseException as error:
-        unknown = f"the worker failed while the call was out: {type(error).__name__}"
-        call.settle([Ending(_again()), *(BillingUnknown(unknown) for _ in call.joined)])
-        raise
+        return await _refused(whole, call, error)
     finally:
         attempt.request = None
         attempt.sources.clear()
@@ -319,7 +325,7 @@ def _end(attempt: Attempt, part: ProviderAnswer | None) -> Ending | Exception:
         if own.validation_error is not None:
             return keep_for_repair(attempt, own)
         completed, cost = answered(attempt, own)
-    except VisionqError as error:
+    except Exception as error:  # noqa: BLE001  # the others' answers are paid as well
         return error
     return Ending(completed, Billing.SETTLED, cost, None, rate_limit_feedback(attempt, usage))
 
@@ -332,12 +338,23 @@ def _alone_next(attempt: Attempt) -> Ending:
     return Ending(_again(counted=True), Billing.SETTLED, cost, None, feedback)
 
 
-async def _refused(call: SharedCall, error: VisionqError) -> Ending:
-    """Let the leader learn from a refusal that cost nothing; the others try again."""
+async def _refused(whole: Attempt, call: SharedCall, error: VisionqError) -> Ending:
+    """Let the leader learn from a refusal that cost nothing; the others try again.
+
+    Of a request that is refused for what it says nobody knows whose question is at fault: each is
+    asked again, alone.
+    """
+    leader, cost = call.leader, whole.reported_cost
+    leader.status, leader.rate_limit_headers = whole.status, whole.rate_limit_headers
+    leader.reported_cost = cost  # a refusal that is billed all the same is the leader's
+    is_free = not (cost.nano_rubles or cost.is_disbelieved)
+    is_of_request = isinstance(error, JobError) and not isinstance(error, ModelNotFound)
     if error.retryable and call.leader.together_key:
         ids = [one.claim.id for one in call.all]
         with suppress(*TRANSIENT_ERRORS, QueueUnavailable):  # each is asked alone then
             await call.leader.dependencies.ledger.list_together(call.leader.together_key, ids)
     for one in call.joined:
         one.sent = False
-    return call.settle([error, *(Ending(_again(), Billing.RELEASED) for _ in call.joined)])
+    back = Ending(_again(counted=is_of_request), Billing.RELEASED)
+    own = back if is_of_request and is_free else error
+    return call.settle([own, *(back for _ in call.joined)])

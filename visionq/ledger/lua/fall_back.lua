@@ -16,13 +16,19 @@ local function is_away(model)
   return not ends or ends - now > PATIENCE
 end
 
--- One whose billing is unknown stays, and so does one that all its models hold back.
+-- One whose billing is unknown stays, and so do one whose answer came late, which is paid, and one that
+-- all its models hold back.
 local function leave(id, model)
   local job = K.job .. id
-  local state, lane, unknown_calls = unpack(redis.call('HMGET', job, 'state', 'lane', 'unknown_calls'))
+  local state, lane, unknown_calls, late_answer = unpack(
+    redis.call('HMGET', job, 'state', 'lane', 'unknown_calls', 'late_answer')
+  )
+  if state ~= State.QUEUED or model_of(lane) ~= model then
+    redis.call('ZREM', K.fallback_jobs .. model, id)
+    return 0
+  end
   local to, is_served = first_served(fallback_of(job))
-  local is_here = state == State.QUEUED and model_of(lane) == model
-  if not (is_here and is_served) or tonumber(unknown_calls or 0) > 0 then
+  if not is_served or late_answer or tonumber(unknown_calls or 0) > 0 then
     redis.call('ZADD', K.fallback_jobs .. model, 'XX', at(now), id) -- others go first in the next round
     return 0
   end

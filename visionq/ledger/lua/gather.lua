@@ -8,6 +8,8 @@
 
 local key, leader, most, patience = K.together .. ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 
+local LISTED = 86400 -- s, as in submit.lua
+
 local function hint(id, job, lane, from)
   move(job, from, State.HINTED, 'taken', at(now), 'hints', 1)
   redis.call('HDEL', job, 'reason')
@@ -53,4 +55,5 @@ for _, id in ipairs(redis.call('LPOP', key, 10 * most) or {}) do
     redis.call('RPUSH', key, id)
   end
 end
+redis.call('EXPIRE', key, LISTED) -- a list that was emptied has lost its own
 return found

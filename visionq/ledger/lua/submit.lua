@@ -11,6 +11,7 @@
 
 local FIRST, FIELDS = 7, 17
 local TOGETHER_KEPT = 86400 -- s in which a job is found by others that ask about the same pictures
+local MOST_TOGETHER = 1000 -- that are listed: nobody takes those whose answers are stored
 local blobs_are_here = ARGV[3] == '1'
 local most_parked, most_lanes, least_wait = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 
@@ -118,6 +119,7 @@ local function enter(id, lane, document, version, pictures, deadline, batch, ide
   redis.call('HSET', job, unpack(fields))
   if together ~= '' then
     redis.call('RPUSH', K.together .. together, id)
+    redis.call('LTRIM', K.together .. together, -MOST_TOGETHER, -1)
     redis.call('EXPIRE', K.together .. together, TOGETHER_KEPT)
   end
   if batch ~= '' then
