@@ -22,6 +22,7 @@ from tests.support.packing import (
 from visionq.contract import Api, DelayReason, State
 from visionq.errors import BatchApiMissing, ProviderUnavailable
 from visionq.ledger import GateOrder
+from visionq.ledger.overview import overview
 from visionq.ledger.provider_batches import (
     BatchState,
     BatchSupport,
@@ -89,6 +90,17 @@ def test_jobs_are_answered_by_a_batch_at_half_the_price(proven: PackerBench) -> 
     assert proven.money() == {"settled": half_price(5)}
     assert open_batches(proven.redis) == ()
     assert proven.provider.stored_files == {}
+
+
+def test_answers_of_a_batch_are_no_pace_of_the_online_lane(proven: PackerBench) -> None:
+    """A batch whose lines are settled at once does not make the online lane look fast."""
+    for _ in range(20):
+        proven.submit()
+    packer = proven.packer()
+    come_to_an_end(proven, packer)
+    page = overview(proven.redis)
+    assert page.completed == page.rate.ended == 20
+    assert page.pace_per_minute is None
 
 
 def come_to_an_end(bench: PackerBench, packer: Packer) -> None:

@@ -25,7 +25,7 @@ from visionq.ledger.overview import (
     pace_of,
     rate_of,
 )
-from visionq.ledger.overview_page import MOST_EVENTS
+from visionq.ledger.overview_page import MOST_EVENTS, Event
 from visionq.names import HINT_QUEUES
 
 NOW = dt.datetime(2026, 11, 22, 12, 0, tzinfo=dt.UTC)
@@ -94,7 +94,7 @@ def worker(**fields: Any) -> WorkerView:
 )
 def test_rate(events: list[tuple[float, str]], per_minute: float, seconds: float) -> None:
     """The rate counts answers, good or bad, over what the latest events cover."""
-    assert rate_of(events, 1000.0) == Rate(
+    assert rate_of([Event(*one) for one in events], 1000.0) == Rate(
         per_minute=per_minute,
         ended=sum(s in {"completed", "failed"} and m > 700 for m, s in events),
         over_seconds=seconds,
@@ -130,8 +130,23 @@ def test_idle_time_counts_for_no_pace(
     moments: list[float], at_work_since: float | None, pace: float | None
 ) -> None:
     """A rate is of time in which there was work; until enough has ended it is unknown."""
-    found = pace_of([(moment, "completed") for moment in moments], 1000.0, at_work_since)
+    found = pace_of([Event(moment, "completed") for moment in moments], 1000.0, at_work_since)
     assert found == (None if pace is None else pytest.approx(pace, rel=0.05))
+
+
+def test_answers_of_batches_make_no_pace() -> None:
+    """A batch that has just ended tells nothing of how fast the online lane is."""
+    online = [Event(1000.0 - number, "completed") for number in range(30)]
+    batch = [Event(999.5, "completed", of_batch=True)] * 500
+    assert pace_of(batch, 1000.0, None) is None
+    events = sorted(online + batch, key=lambda one: -one.moment)
+    assert pace_of(events, 1000.0, None) == pytest.approx(60, rel=0.05)
+
+
+def test_pace_of_more_events_than_are_read() -> None:
+    """The rate of jobs is of the time that the events which were read cover."""
+    events = [Event(1000.0 - number / 50, "completed") for number in range(MOST_EVENTS)]
+    assert pace_of(events, 1000.0, 500.0) == pytest.approx(3000, rel=0.05)
 
 
 def test_batches_have_a_row() -> None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from visionq.ledger.overview_page import Page
+    from visionq.ledger.overview_page import Event, Page
 
 #: Seconds of which the rate is taken, or the latest events if these seconds hold too many.
 RATE_WINDOW: Final = 300.0
@@ -114,7 +114,7 @@ class Overview(Document):
     #: How many there are; `lanes` holds at most about a thousand.
     lane_count: int
     rate: Rate
-    #: Jobs a minute while there was work, by the latest; None if too few have ended.
+    #: Online jobs a minute while there was work, by the latest; None if too few have ended.
     pace_per_minute: float | None = None
     #: Until all but the parked jobs and those of batches have ended, at that rate; None without
     #: one, or behind a gate.
@@ -182,21 +182,16 @@ def overview(redis: Redis, time_zone: str = "Europe/Moscow") -> Overview:
     )
 
 
-def rate_of(events: Sequence[tuple[float, str]], now: float) -> Rate:
-    """Return the rate from (time, state) of the latest events, newest first.
+def rate_of(events: Sequence[Event], now: float) -> Rate:
+    """Return the rate from the latest events, newest first.
 
     The window begins at the first job that ended in it, so that a rate is true soon after a start.
     """
-    ended = [
-        moment
-        for moment, state in events
-        if state in {State.COMPLETED, State.FAILED} and moment > now - RATE_WINDOW
-    ]
+    ended = [one.moment for one in events if _is_recent_end(one, now)]
     begin = min(ended, default=now)
     if len(ended) < _ENOUGH:
         begin = min(begin, now - _MINUTE)
-    if len(events) >= MOST_EVENTS:
-        begin = max(begin, events[-1][0])
+    begin = max(begin, _seen_since(events))
     seconds = max(now - begin, 0.001)
     return Rate(
         per_minute=round(len(ended) * 60 / seconds, 2),
@@ -205,19 +200,22 @@ def rate_of(events: Sequence[tuple[float, str]], now: float) -> Rate:
     )
 
 
-def pace_of(
-    events: Sequence[tuple[float, str]], now: float, at_work_since: float | None
-) -> float | None:
-    """Return how many jobs end per minute while there is work, or None.
+def _is_recent_end(event: Event, now: float) -> bool:
+    return event.state in {State.COMPLETED, State.FAILED} and event.moment > now - RATE_WINDOW
+
+
+def _seen_since(events: Sequence[Event]) -> float:
+    """Return since when these are all events; more may be there than are read."""
+    return events[-1].moment if len(events) >= MOST_EVENTS else 0.0
+
+
+def pace_of(events: Sequence[Event], now: float, at_work_since: float | None) -> float | None:
+    """Return how many jobs end online per minute while there is work, or None.
 
     Idle time does not count: where no job waits, the time since the last end, and before that
     anything beyond a pause. `at_work_since`: since when jobs have been waiting all the time.
     """
-    ended = [
-        moment
-        for moment, state in events
-        if state in {State.COMPLETED, State.FAILED} and moment > now - RATE_WINDOW
-    ]
+    ended = [one.moment for one in events if _is_recent_end(one, now) and not one.of_batch]
     if not ended:
         return None
     # Between two ends one job has ended; between an end and now none has.
@@ -228,7 +226,7 @@ def pace_of(
             break
         begin, count = moment, count + 1
     if at_work_since is not None and at_work_since < begin:
-        begin = max(at_work_since, now - RATE_WINDOW)
+        begin = min(begin, max(at_work_since, now - RATE_WINDOW, _seen_since(events)))
     elif count:
         count -= 1  # the first end only tells when the others began
     if count < _ENOUGH or last <= begin:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from visionq.contract import State
 from visionq.names import (
@@ -34,6 +34,15 @@ MOST_EVENTS: Final = 2000
 _HEADS: Final = 3
 
 
+class Event(NamedTuple):
+    """A change of a job's state, at a time in seconds."""
+
+    moment: float
+    state: str
+    #: Whether the job ended in the batch lane.
+    of_batch: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """The decoded replies of the first round trips."""
@@ -44,7 +53,8 @@ class Page:
     busy: Mapping[str, int]
     lane_sizes: Mapping[str, int]
     lane_count: int
-    events: Sequence[tuple[float, str]]
+    #: The latest events, newest first.
+    events: Sequence[Event]
     due: Sequence[str]
     parked: Sequence[str]
     #: (id, when its registration lapses in seconds, slots, pool, facts, when it was seen in ms).
@@ -77,7 +87,8 @@ def read_page(redis: Redis) -> Page:
         lane_sizes=_numbers(scanned[1]),
         lane_count=lane_count,
         events=[
-            (_seconds(event_id), fields.get(b"state", b"").decode()) for event_id, fields in events
+            Event(_seconds(event_id), fields.get(b"state", b"").decode(), b"lane" in fields)
+            for event_id, fields in events
         ],
         due=[job_id.decode() for job_id in due],
         parked=[job_id.decode() for job_id in parked],

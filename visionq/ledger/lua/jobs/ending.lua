@@ -86,7 +86,7 @@ local function announce_end(id, its, to, reason, celery_result, keep)
   list_finished(K.tenant_finished .. tenant, id, keep)
   redis.call('EXPIRE', K.tenant_finished .. tenant, ttl)
   redis.call('ZREM', K.tenant_jobs .. tenant, id)
-  emit_event(id, to, reason, keep.events)
+  emit_event(id, to, reason, keep.events, its.online)
 end
 
 -- The one way into a terminal state, but for the short one of finish_plain.lua. From here on everything
