@@ -14,8 +14,8 @@ from visionq.cli.doctor.fleet_checks import fleet_findings
 from visionq.contract import DelayReason, State
 from visionq.ledger import LedgerOptions, Verdict
 from visionq.ledger.overview import overview
+from visionq.ledger.tenant_waste import clear_max_waste, read_waste, release_waste, set_max_waste
 from visionq.ledger.views import job_views
-from visionq.ledger.waste import clear_max_waste, read_waste, release_waste, set_max_waste
 from visionq.names import HOLDS, TENANT_WASTE
 
 if TYPE_CHECKING:

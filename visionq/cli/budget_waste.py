@@ -8,7 +8,7 @@ import click
 
 from visionq.cli.screen import plain
 from visionq.cli.shared import Parsed, errors_as_json, json_option, open_ledger, print_json
-from visionq.ledger.waste import clear_max_waste, read_waste, release_waste, set_max_waste
+from visionq.ledger.tenant_waste import clear_max_waste, read_waste, release_waste, set_max_waste
 from visionq.sdk.budget_arguments import tenant_name
 from visionq.wording import counted
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from visionq.ledger.waste import TenantWaste
+    from visionq.ledger.tenant_waste import TenantWaste
 
 _tenant = click.option(
     "--tenant",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from visionq.ledger.gates import Gate
     from visionq.ledger.overview import HeldScopes, Overview, WorkerView
     from visionq.ledger.rate_limits import RateLimitStatus
-    from visionq.ledger.waste import TenantWaste
+    from visionq.ledger.tenant_waste import TenantWaste
 
 #: Lanes and workers on one screen; JSON has them all.
 MOST_ROWS: Final = 12

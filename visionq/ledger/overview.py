@@ -28,8 +28,8 @@ from visionq.ledger.overview_page import (
 )
 from visionq.ledger.provider_batches import open_views
 from visionq.ledger.rate_limits import RateLimitStatus, read_rate_limits
+from visionq.ledger.tenant_waste import TenantWaste, read_waste
 from visionq.ledger.views import spend
-from visionq.ledger.waste import TenantWaste, read_waste
 from visionq.names import QUEUE_BATCH
 from visionq.pricing.money import day_of
 

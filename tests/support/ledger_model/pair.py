@@ -35,8 +35,8 @@ from visionq.ledger import (
     Waiting,
 )
 from visionq.ledger.rate_limits import OPERATOR, feedback_fields
+from visionq.ledger.tenant_waste import clear_max_waste, release_waste, set_max_waste
 from visionq.ledger.views import job_views
-from visionq.ledger.waste import clear_max_waste, release_waste, set_max_waste
 from visionq.names import GATE, JOB, QUEUE_WEBHOOKS, RESERVES, TENANT_WASTE
 from visionq.pricing.money import rubles
 

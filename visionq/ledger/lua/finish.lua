@@ -24,7 +24,6 @@ local is_mine = state == State.IN_PROGRESS and was.token == token or was.is_back
 -- A call that nobody knows of: its mark was written just before Redis lost its last moments.
 local is_unmarked = sent ~= token and not unknown and not was['settled:' .. token] and not said and was.ended_by ~= token
 local is_paid = billing == Billing.SETTLED
-local was_forgotten = is_paid and is_unmarked
 -- A job that repairs its answer stays the leader: no other pays for the pictures meanwhile.
 local mends = ending.invalid_answer and is_mine
 
@@ -87,7 +86,7 @@ local function settle()
     end
   elseif said and billing ~= Billing.UNKNOWN then
     price = correct_what_was_said()
-  elseif was_forgotten then
+  elseif is_paid and is_unmarked then
     post(job, ending.today, { settled = cost }, true)
   else
     if billing == Billing.UNKNOWN and is_unmarked and cost ~= '0' then
@@ -171,15 +170,10 @@ local function move_on(from)
   emit_event(id, State.QUEUED, reason)
 end
 
-local function end_job(from, to)
-  finalize(id, job, from, to, reason, ending.error, ending.celery_result, ending.keep)
-  count_paid_end(id, job, was.lane, to, reason, ending.keep.ttl)
-end
-
 -- A call that was given up has come back after all. What was paid is kept, even if it needs
 -- repair or is a final failure; if nothing was paid, nothing is unclear any more.
 local function accept_late_result()
-  if sent ~= token and not unknown and not said and not was_forgotten then
+  if sent ~= token and not unknown and not said and not (is_paid and is_unmarked) then
     return
   end
   local invalid_answer, is_same_model = ending.invalid_answer, model_of(ending.lane) == model_of(was.lane)
@@ -192,7 +186,8 @@ local function accept_late_result()
     move_on(State.PARKED)
     return wake()
   elseif is_unclear and is_same_model and outcome == State.FAILED and is_paid then
-    return end_job(State.PARKED, State.FAILED)
+    finalize(id, job, State.PARKED, State.FAILED, reason, ending.error, ending.celery_result, ending.keep)
+    return count_paid_end(id, job, was.lane, State.FAILED, reason, ending.keep.ttl)
   end
   local is_clear = brings or billing ~= Billing.UNKNOWN and redis.call('HGET', job, 'unknown_calls') == '0'
   if is_unclear and is_clear or brings and leave_waiters(id, job) then
@@ -290,7 +285,8 @@ elseif outcome == 'moved' then
   release_slot(job)
   move_on(State.IN_PROGRESS)
 elseif TERMINAL[outcome] then
-  end_job(State.IN_PROGRESS, outcome)
+  finalize(id, job, State.IN_PROGRESS, outcome, reason, ending.error, ending.celery_result, ending.keep)
+  count_paid_end(id, job, was.lane, outcome, reason, ending.keep.ttl)
 else
   release_slot(job)
   move(job, State.IN_PROGRESS, outcome, 'reason', reason)

@@ -1,4 +1,4 @@
--- include: core/base, lanes/holds
+-- include: lanes/holds
 
 -- The waste breaker of a tenant, as an operator sets it.
 -- ARGV: now, order (set | clear | release), tenant, for set: most failures among paid answers in percent

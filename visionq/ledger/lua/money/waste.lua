@@ -1,4 +1,4 @@
--- include: core/base, core/events, jobs/moves, lanes/holds
+-- include: core/events, jobs/moves, lanes/holds
 
 -- The waste breaker of a tenant: its last paid answers, the newest first, '' for a good one and
 -- `id nano-rubles code` for a failure. Where too many fail, the tenant is held until an operator
