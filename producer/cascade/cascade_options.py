@@ -103,6 +103,7 @@ def check_ladder_options(run: RunOptions, options: Mapping[str, Any]) -> None:
         (run.first is not None, "--first", "draws a sample itself (--calibrate)"),
         (run.only is not None, "--only", "promises about all rows"),
         (options.get("lane") == "batch", "--lane batch", "asks online"),
+        (options.get("by") is not None, "--by", "asks online"),
     ):
         if is_given:
             raise click.UsageError(f"--cascade {why}: leave {name} out")

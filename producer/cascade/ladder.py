@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MOST_MODELS: Final = 4
 _OPTION: Final = "--cascade"
 #: Fields of a job that rows can't set while a ladder does.
-_OWN: Final = ("model", "answer_schema", "cascade", "fallback", "lane")
+_OWN: Final = ("model", "answer_schema", "cascade", "fallback", "lane", "by")
 
 
 class Strong(StrEnum):

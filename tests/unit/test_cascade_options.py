@@ -60,6 +60,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (("--cascade", f"{LUNA},{TERRA}", *AGREE, "--first", "5"), "leave --first out"),
         (("--cascade", f"{LUNA},{TERRA}", *AGREE, "--only", "a"), "leave --only out"),
         (("--cascade", f"{LUNA},{TERRA}", *AGREE, "--lane", "batch"), "leave --lane batch out"),
+        (("--cascade", f"{LUNA},{TERRA}", *AGREE, "--by", "6h"), "leave --by out"),
         (AGREE, "--agree needs --cascade"),
         (("--cascade", f"{LUNA},{TERRA}", *AGREE, "--calibrate", "5"), "--calibrate 37 or more"),
         (("--cascade", f"{LUNA},{TERRA}", *AGREE), "the sample would be all of them"),
