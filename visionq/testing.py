@@ -396,8 +396,8 @@ class _AsyncOperations(AsyncOperations):
         if unfinished := list(ends.values()).count(None):
             raise _never(unfinished, seconds)
 
-    async def _draft(self, fields: Mapping[str, Any], migrations: ModelMigrations) -> Any:  # noqa: ANN401  # as its parent's parent has it
-        return draft(fields, self._settings, str(uuid.uuid4()), migrations)
+    async def _draft(self, fields: Mapping[str, Any]) -> Any:  # noqa: ANN401  # as its parent's parent has it
+        return draft(fields, self._settings, str(uuid.uuid4()))
 
     def _jobs_out(self) -> Any:  # noqa: ANN401  # likewise
         return _Awaited(_JobsOut(self._answers))

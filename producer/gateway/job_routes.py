@@ -64,7 +64,9 @@ _RESERVED: Final = {
 _PICTURE: Final = "image"
 _ADDRESS: Final = "url"
 #: Fields that a form gives as JSON.
-_OBJECTS: Final = frozenset({"answer_schema", "extra_body", "metadata", "pictures"})
+_JSON_FIELDS: Final = frozenset(
+    {"answer_schema", "cascade", "extra_body", "fallback", "metadata", "pictures"}
+)
 _MOST_PICTURES: Final = 500
 
 
@@ -163,11 +165,11 @@ async def _from_form(form: FormData, most: int) -> dict[str, Any]:
         elif name in fields or name == "images":
             raise _wrong(name, "is given twice" if name in fields else f"give `{_PICTURE}`")
         else:
-            fields[name] = _object(name, value) if name in _OBJECTS else value
+            fields[name] = _parsed(name, value) if name in _JSON_FIELDS else value
     return {**fields, "images": images}
 
 
-def _object(name: str, text: str) -> Any:  # noqa: ANN401  # any JSON value
+def _parsed(name: str, text: str) -> Any:  # noqa: ANN401  # any JSON value
     try:
         return parse_json(text.encode())
     except ValueError as error:

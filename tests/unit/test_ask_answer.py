@@ -29,6 +29,10 @@ def test_the_line_below(
     capsys: pytest.CaptureFixture[str], fields: dict[str, Any], words: str
 ) -> None:
     """Nothing is not about nothing, and no answer of the simulator passes for a model's."""
-    document = json.loads(GOLDEN.read_text("utf-8")) | {"simulated": False} | fields
+    document = (
+        json.loads(GOLDEN.read_text("utf-8"))
+        | {"simulated": False, "steps": [], "near": None}
+        | fields
+    )
     _print_answer(ResultDocument.model_validate(document), 1.0)
     assert capsys.readouterr().out.rstrip().endswith(words)

@@ -146,6 +146,7 @@ OUR_OWN: dict[str, Any] = {
     "by": "2030-01-01T00:00:00Z",
     "lane": "batch",
     "repair": False,
+    "together": True,
     "extra_body": {"seed_of_theirs": 1},
 }
 #: Message by the messages themselves.

@@ -64,6 +64,10 @@ IRRELEVANT: Final[dict[str, Any]] = {
     "answer_format": {"type": "function", "name": "f"},
     "prompt_cache": "off",
     "prompt_cache_ttl": "30m",
+    "near": 4,
+    "together": True,
+    "fallback": ["m2"],
+    "cascade": {"models": ["m2"], "sure_at": 0.5},
 }
 URL: Final = {"url": "https://example.com/a.png"}
 

@@ -21,7 +21,14 @@ from visionq.sans_io import Item
 from visionq.sdk.budget_arguments import cleared, limits_of
 from visionq.sdk.job_handles import AsyncJob, Job
 from visionq.sdk.results import not_found
-from visionq.sdk.submitting import MOST_JOBS, SubmissionChunk, accepted, draft, submit_drafts
+from visionq.sdk.submitting import (
+    MOST_JOBS,
+    SubmissionChunk,
+    accepted,
+    draft,
+    redirected,
+    submit_drafts,
+)
 from visionq.sdk.typed import asking_for, typed_end
 from visionq.sdk.waiting import (
     REPLY,
@@ -72,13 +79,14 @@ class Operations(Generic[J]):
     """The steps of both clients; subclasses open the connections."""
 
     _fresh: FreshMigrations
+    _settings: Settings
     redis: Redis | AsyncRedis
     ledger: Ledger | AsyncLedger
     blobs: BlobStore | AsyncBlobStore
 
     # The calls that differ: each returns a reply, or an awaitable of it.
 
-    def _draft(self, fields: Mapping[str, Any], migrations: ModelMigrations) -> Any:  # noqa: ANN401  # see above
+    def _draft(self, fields: Mapping[str, Any]) -> Any:  # noqa: ANN401  # see above
         raise NotImplementedError
 
     def _next_row(self, rows: Any) -> Any:  # noqa: ANN401  # see above
@@ -92,8 +100,7 @@ class Operations(Generic[J]):
 
     def submit(self, fields: Mapping[str, Any]) -> Steps[J]:
         """Submit one job; return it, or raise why it was refused."""
-        migrations = yield from self._migrations()
-        one: Draft = yield self._draft(fields, migrations)
+        one = yield from self._drafted(fields)
         with as_queue_unavailable():
             (reply,) = yield from submit_drafts([one], self.blobs, self.ledger)
         submitted = accepted(reply)
@@ -134,6 +141,11 @@ class Operations(Generic[J]):
         finally:
             out.close()
 
+    def _drafted(self, fields: Mapping[str, Any]) -> Steps[Draft]:
+        """Draft a job; check its fields before anything is asked of Redis."""
+        one: Draft = yield self._draft(fields)
+        return redirected(one, fields, self._settings, (yield from self._migrations()))
+
     def _migrations(self) -> Steps[ModelMigrations]:
         """Return which models are asked in the place of others."""
         known = self._fresh.known
@@ -146,13 +158,13 @@ class Operations(Generic[J]):
         self, rows: object, most: int, schema: Schema
     ) -> Steps[tuple[SubmissionChunk, bool]]:
         """Return the next jobs, at most `most`, and whether they are the last."""
-        chunk, migrations = SubmissionChunk(), (yield from self._migrations())
+        chunk = SubmissionChunk()
         while len(chunk) < most and not chunk.is_full:
             fields = yield self._next_row(rows)
             if fields is _NO_MORE:
                 return chunk, True
             try:
-                chunk.add((yield self._draft(asking_for(fields, schema), migrations)))
+                chunk.add((yield from self._drafted(asking_for(fields, schema))))
             except JobError as failure:
                 chunk.failure = failure
         return chunk, False
@@ -254,8 +266,8 @@ class BlockingOperations(Operations[Job]):
         """Yield each job with its end; raise as `waiting.ends`."""
         return ends(self._waiting, job_ids, seconds)
 
-    def _draft(self, fields: Mapping[str, Any], migrations: ModelMigrations) -> Draft:
-        return draft(fields, self._settings, str(uuid.uuid4()), migrations)
+    def _draft(self, fields: Mapping[str, Any]) -> Draft:
+        return draft(fields, self._settings, str(uuid.uuid4()))
 
     def _next_row(self, rows: Iterator[Any]) -> Any:  # noqa: ANN401  # checked by `draft`
         return next(rows, _NO_MORE)
@@ -319,9 +331,9 @@ class AsyncOperations(Operations[AsyncJob]):
         if pending:
             raise timeout_error(len(pending), seconds)
 
-    async def _draft(self, fields: Mapping[str, Any], migrations: ModelMigrations) -> Draft:
+    async def _draft(self, fields: Mapping[str, Any]) -> Draft:
         job_id = str(uuid.uuid4())
-        return await asyncio.to_thread(draft, fields, self._settings, job_id, migrations)
+        return await asyncio.to_thread(draft, fields, self._settings, job_id)
 
     async def _next_row(self, rows: AsyncIterator[Any]) -> Any:  # noqa: ANN401  # checked by `draft`
         return await anext(rows, _NO_MORE)

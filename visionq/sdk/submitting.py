@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from visionq.errors import (
@@ -129,6 +129,22 @@ def draft(
         job_id, document, current_trace(), defaulted(fields), migrated=migrated(fields, document)
     )
     return Draft(job, pictures.contents)
+
+
+def redirected(
+    one: Draft, fields: Mapping[str, Any], settings: Settings, migrations: ModelMigrations
+) -> Draft:
+    """Return the draft of `fields` with the model that the migrations name.
+
+    Raises:
+        InvalidJob: that model does not take an option of the job.
+    """
+    if not migrations.by_key:
+        return one
+    fields = {**with_schema(fields), "images": one.job.document.images}
+    document = prepare(fields, settings, migrations)
+    job = replace(one.job, document=document, migrated=migrated(fields, document))
+    return replace(one, job=job)
 
 
 def current_trace() -> str:

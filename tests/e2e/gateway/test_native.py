@@ -138,6 +138,9 @@ OPTIONS: Final[dict[str, Any]] = {
     "deadline": "2090-01-01T00:00:00Z",
     "by": f"{datetime.now(UTC) + timedelta(days=5):%Y-%m-%dT%H:%M:%SZ}",
     "lane": "online",
+    "together": True,
+    "fallback": ["gpt-6.1-sol"],
+    "cascade": {"models": ["gpt-6.1-terra"], "sure_at": 0.8, "sureness": "logprobs"},
 }
 
 
@@ -145,9 +148,10 @@ def test_every_option(http: httpx2.Client, fleet: Fleet) -> None:
     """JSON and forms take each option of a job by its own name, and the job has it."""
     schema = http.get("/openapi.json").json()["paths"]["/v1/jobs"]["post"]["requestBody"]
     fields = schema["content"]["application/json"]["schema"]["properties"]
-    assert OPTIONS.keys() == fields.keys() - {"prompt", "images"}
+    # `near` gives stored answers again, which `reuse` here does not.
+    assert OPTIONS.keys() == fields.keys() - {"prompt", "images", "near"}
     in_form = {
-        name: json.dumps(value) if isinstance(value, dict | bool) else str(value)
+        name: json.dumps(value) if isinstance(value, dict | list | bool) else str(value)
         for name, value in OPTIONS.items()
     }
     answers = [
