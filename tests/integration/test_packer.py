@@ -28,9 +28,10 @@ from visionq.ledger.provider_batches import (
     BatchSupport,
     backlogs,
     open_batches,
+    release_pictures,
     write_support,
 )
-from visionq.names import LANE_SIZES, PACKER_LEASE
+from visionq.names import JOB, LANE_SIZES, PACKER_LEASE
 from visionq.pricing.batch_lane import load_batch_table
 from worker.packing.leadership import Leadership, LeadershipLostError
 from worker.provider.batches import BatchStatus
@@ -101,6 +102,14 @@ def test_answers_of_a_batch_are_no_pace_of_the_online_lane(proven: PackerBench) 
     page = overview(proven.redis)
     assert page.completed == page.rate.ended == 20
     assert page.pace_per_minute is None
+
+
+def test_a_job_with_a_fallback_keeps_its_pictures(proven: PackerBench) -> None:
+    """The fallback asks about them too, after a refusal that may have been paid."""
+    jobs = [proven.submit() for _ in range(2)]
+    proven.redis.hset(JOB + jobs[0], "fallback", "gpt-6.1-terra")
+    pack(proven, proven.packer())
+    assert proven.ledger.make(release_pictures(jobs)) == jobs[1:]
 
 
 def come_to_an_end(bench: PackerBench, packer: Packer) -> None:

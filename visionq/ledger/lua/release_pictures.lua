@@ -14,8 +14,11 @@ end
 local released = {}
 for i = 2, #ARGV do
   local job = K.job .. ARGV[i]
-  local state, line, lane, blobs = unpack(redis.call('HMGET', job, 'state', 'line', 'lane', 'blobs'))
-  if is_out(state, line) then
+  local state, line, lane, blobs, fallback = unpack(
+    redis.call('HMGET', job, 'state', 'line', 'lane', 'blobs', 'fallback')
+  )
+  -- A fallback asks about the same pictures; entered again, the job would pay for the refusal again.
+  if is_out(state, line) and not fallback then
     if blobs then
       redis.call('HDEL', job, 'blobs')
       release_blobs(tenant_of(lane), blobs, KEPT)
