@@ -211,7 +211,7 @@ def in_batches(census: RunCounts) -> str | None:
     parts = []
     if rows:
         batches = counted(len(census.batches), "batch", "batches")
-        parts.append(f"{rows:,} rows in {batches} ({progress(census.batches, census.at)})")
+        parts.append(f"{counted(rows, 'row')} in {batches} ({progress(census.batches, census.at)})")
     if (left := census.states[IN_BATCH] - rows) > 0:
         parts.append(f"{left:,} rows for the next batch")
     return ", ".join(parts) or None
