@@ -48,8 +48,9 @@ COSTS: Final = ("unit", "contract", "integration", "e2e", "chaos")
 #: The longest files of real processes, which run before the others: one process runs a whole file,
 #: and all would wait for a long one at the end.
 LONGEST: Final = (
-    *("test_bulk_run", "test_docs_blocks", "test_faults", "test_openapi", "test_up"),
+    *("test_bulk_run", "test_cascade", "test_faults", "test_openapi", "test_up", "test_mcp"),
     *("test_quick", "test_batches", "test_flower", "test_wheel", "test_prometheus"),
+    *("test_pace", "test_run_batches", "test_webhooks", "test_quarantine"),
 )
 
 _TESTS: Final = Path(__file__).parent

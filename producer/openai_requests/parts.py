@@ -189,7 +189,7 @@ class Extras(Part):
     priority: Priority | None = None
     reuse: Reuse | None = None
     together: StrictBool | None = None
-    near: Annotated[int, Field(ge=0, le=MOST_DISTANCE)] | None = None
+    near: Annotated[int, Field(strict=True, ge=0, le=MOST_DISTANCE)] | None = None
     fallback: FurtherModels | None = None
     cascade: Cascade | None = None
     on_unknown_billing: UnknownBilling | None = None

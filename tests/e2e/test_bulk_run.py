@@ -307,7 +307,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "small"
     place.mkdir()
     try:
-        system("mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", place)
+        system("mount", "-t", "tmpfs", "-o", "size=88k", "tmpfs", place)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no disk can be mounted here: {error}")
     yield place
@@ -317,6 +317,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_told_and_nothing_is_lost(folder: Folder, small_disk: Path) -> None:
     """The run stops in one line; with more room the same command pays for no picture again."""
     folder.out = small_disk / "out.jsonl"
+    folder.fleet.simulator.configure(latency_s=0.3)  # answers come in portions that fit
     code, said = folder.run()
     assert code == 1
     assert "the disk is full; make room and run the same command again" in said

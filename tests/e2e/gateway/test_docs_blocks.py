@@ -75,11 +75,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
     for name in ("receipt.schema.json", "card.json"):
         (folder / name).write_text(json.dumps(schema))
-    drawn: dict[str, list[object]] = {"images": [], "annotations": [], "categories": []}
+    image = {"id": 1, "file_name": "0.jpg", "width": 32, "height": 24}
+    drawn = {"images": [image], "annotations": [], "categories": []}
     (folder / "people.json").write_text(json.dumps(drawn))
     for name in ("question.txt", "prompt.txt"):
         (folder / name).write_text("What is it?")
     (folder / "page.txt").write_text("Model\tInput, ₽\tOutput, ₽\ngpt-4o-mini\t40\t160\n", "utf-8")
+    (folder / "questions.csv").write_text("id,file,question\n1,1.png,Red?\n2,1.png,New?\n")
     (folder / "goods.csv").write_text("id,image\n1,photo.jpg\n2,a.jpg\n")
     body = {"model": "gpt-6-luna", "input": asked(3)}
     line = {"custom_id": "1", "method": "POST", "url": "/v1/responses", "body": body}
