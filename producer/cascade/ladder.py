@@ -122,16 +122,19 @@ class LadderQuestion(Question):
     def draft(self, row: Row, settings: Settings, run: str, attempt: int) -> Draft:
         """Return the job of a row, as `Question.draft` does."""
         if self.alone is None:
-            row = replace(row, overrides={**row.overrides, "cascade": self._cascade(row.id)})
+            row = replace(row, overrides={**row.overrides, **self._ladder_fields(row.id)})
         return super().draft(row, settings, run, attempt)
 
-    def _cascade(self, row_id: str) -> dict[str, Any]:
-        return {
+    def _ladder_fields(self, row_id: str) -> dict[str, Any]:
+        sure_at = None if self.ladder.is_audited(row_id) else self.sure_at
+        cascade = {
             "models": list(self.ladder.models[1:]),
-            "sure_at": None if self.ladder.is_audited(row_id) else self.sure_at,
+            "sure_at": sure_at,
             "sureness": self.kind.value,
             "field": self.ladder.field,
         }
+        # All models are asked about this picture to be compared, and not about one that is near.
+        return {"cascade": cascade, "near": None} if sure_at is None else {"cascade": cascade}
 
 
 def read_models(text: str) -> tuple[str, ...]:
@@ -179,7 +182,7 @@ def ladder_question(
             " name two models before the last, or give --logprobs"
         )
     found = replace(found, kind=found.kinds[0])
-    check_options({**options, "cascade": found._cascade("")}, settings)  # noqa: SLF001  # its own
+    check_options({**found._ladder_fields(""), **options}, settings)  # noqa: SLF001  # its own
     return found
 
 

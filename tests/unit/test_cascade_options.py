@@ -10,11 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 from producer.cascade.calibration import Promise
-from producer.cascade.ladder import Ladder, read_models
+from producer.cascade.ladder import Ladder, LadderQuestion, read_models
 from producer.cascade.sampled_rows import RowReader
 from producer.compare.answer_fields import rules_of
+from producer.prompts import Prompt
 from producer.run.run_command import run
+from producer.sources import Row
 from tests.support.pictures import picture
+from visionq.settings import load_settings
 from visionq.sureness import Sureness
 
 if TYPE_CHECKING:
@@ -178,3 +181,21 @@ def test_rows_that_not_all_models_answered_are_no_sample() -> None:
     """A failed row has nothing to agree with, and a sure answer was not compared."""
     assert READER.read(row(step("red", 0.9), error={"code": "refused"})) is None
     assert READER.read(row()) is None
+
+
+def test_measured_rows_take_no_near_answer(folder: Path) -> None:
+    """Rows by which models are compared are asked themselves; others may have a near answer."""
+    options = {"model": LUNA, "near": 4, "answer_schema": SCHEMA}
+    asked = LadderQuestion(Prompt("What?"), options, ladder=LADDER)
+    settings = load_settings()
+    ids = [str(number) for number in range(100)]
+
+    def near(question: LadderQuestion, row_id: str) -> int | None:
+        row = Row(1, row_id, (str(folder / "photos" / "0.png"),))
+        return question.draft(row, settings, "run-1", 1).job.document.near
+
+    assert {near(asked, one) for one in ids} == {None}  # the sample
+    later = replace(asked, sure_at=0.5)
+    found = {one: near(later, one) for one in ids}
+    assert set(found.values()) == {None, 4}
+    assert all((value is None) is LADDER.is_audited(one) for one, value in found.items())
