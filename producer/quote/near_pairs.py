@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from producer.thumbnails import small_copy
 from visionq.images.perceptual_hash import COLOURS, GREYS, HashIndex, perceptual_hash
+from visionq.submission import is_data_url
 
 if TYPE_CHECKING:
     from producer.sources import Row
@@ -35,9 +36,8 @@ class NearPair:
 
 
 def hash_of_file(image: str) -> PerceptualHash | None:
-    """Return the hash of a local picture; None: too plain, or not decoded."""
-    is_local = "://" not in image and not image.startswith("data:")
-    small = small_copy(image, _SIDE) if is_local else None
+    """Return the hash of a file; None: too plain, or not decoded."""
+    small = small_copy(image, _SIDE)
     if small is None:
         return None
     from PIL import Image  # noqa: PLC0415  # optional: `small_copy` had it
@@ -51,10 +51,11 @@ class NearFinder:
     """Counts the rows whose picture looks like that of an earlier one with the same question."""
 
     def __init__(self) -> None:
-        self.looked_at = 0
         self.found = 0
         #: Rows whose picture was not compared.
         self.left_out = 0
+        #: Hashes of the files that were decoded: several rows may ask about the same one.
+        self._hashes: dict[str, PerceptualHash | None] = {}
         self._asked: dict[str, tuple[HashIndex, list[tuple[str, str]]]] = {}
         self._pairs: list[NearPair] = []
 
@@ -66,12 +67,10 @@ class NearFinder:
     def is_near(self, question: str, row: Row, most: int) -> bool:
         """Return whether the row gets the answer of an earlier one."""
         image, *others = row.images
-        is_full = self.looked_at >= MOST_LOOKED_AT
-        own = None if others or is_full else hash_of_file(image)
+        own = None if others else self._hash_of(image)
         if own is None:
             self.left_out += 1
             return False
-        self.looked_at += 1
         index, sources = self._asked.setdefault(question, (HashIndex(), []))
         found = index.near(own, most)
         if not found:
@@ -84,3 +83,10 @@ class NearFinder:
         keep = heappush if len(self._pairs) < _MOST_PAIRS else heappushpop
         keep(self._pairs, pair)
         return True
+
+    def _hash_of(self, image: str) -> PerceptualHash | None:
+        if "://" in image or is_data_url(image):
+            return None
+        if image not in self._hashes and len(self._hashes) < MOST_LOOKED_AT:
+            self._hashes[image] = hash_of_file(image)
+        return self._hashes.get(image)

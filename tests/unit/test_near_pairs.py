@@ -9,15 +9,19 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from producer.quote.near_pairs import hash_of_file
+from producer.quote import near_pairs
+from producer.quote.near_pairs import NearFinder, hash_of_file
 from producer.quote.quote_command import quote
 from producer.run.run_command import again
+from producer.sources import Row
 from tests.support.alike import scene, touched
 from tests.support.docs_blocks import ROOT, blocks, shell_lines, visionq_arguments
 from worker.images.alike import hash_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from visionq.images.perceptual_hash import PerceptualHash
 
 EXAMPLE = [
     visionq_arguments(line)
@@ -81,6 +85,26 @@ def test_bad_input_is_one_line(photos: Path, options: list[str], said: str) -> N
     made = CliRunner().invoke(quote, [str(photos), "-p", "What?", *options])
     assert made.exit_code != 0
     assert said in (made.output.strip() or str(made.exception)).splitlines()[-1]
+
+
+def test_a_picture_of_several_rows_is_decoded_once(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table with several questions about each picture takes no longer than one with one."""
+    decoded: list[str] = []
+
+    def hash_once(image: str) -> PerceptualHash | None:
+        decoded.append(image)
+        return hash_of_file(image)
+
+    monkeypatch.setattr(near_pairs, "hash_of_file", hash_once)
+    finder = NearFinder()
+    names = ("0.png", "0-large.jpg", "plain.png")
+    for question in ("colour", "shape"):
+        for number, name in enumerate(names):
+            finder.is_near(question, Row(number, f"{question}/{name}", (str(photos / name),)), 3)
+    assert decoded == [str(photos / name) for name in names]
+    assert (finder.found, finder.left_out) == (2, 2)
 
 
 def test_both_sides_hash_alike(photos: Path) -> None:
