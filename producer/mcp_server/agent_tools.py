@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import contextmanager
-from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from mcp.server.mcpserver import MCPServer
@@ -77,15 +76,19 @@ def _as_tool_error() -> Iterator[None]:
         raise ToolError(f"{error.code}: {error.message}") from None
 
 
-def make_server(  # the tools, each of a few lines
-    roots: Roots, runs: AgentRuns, client: AsyncClient, tenant: str
-) -> MCPServer[Any]:
-    """Return the server with all tools."""
-    server: MCPServer[Any] = MCPServer("visionq", instructions=_INSTRUCTIONS, log_level="WARNING")
-    asking = asyncio.Semaphore(_MOST_ASKED)
+class AgentTools:
+    """The tools, each a method; its docstring is what the model reads."""
 
-    @server.tool()
+    def __init__(self, roots: Roots, runs: AgentRuns, client: AsyncClient, tenant: str) -> None:
+        """Ask through `client`, charging `tenant`."""
+        self._roots = roots
+        self._runs = runs
+        self._client = client
+        self._tenant = tenant
+        self._asking = asyncio.Semaphore(_MOST_ASKED)
+
     async def quote(
+        self,
         *,
         source: Source,
         prompt: Prompt = None,
@@ -95,49 +98,43 @@ def make_server(  # the tools, each of a few lines
         detail: Detail = None,
     ) -> dict[str, Any]:
         """Return the price of asking about every picture of a source. Pays nothing."""
-        question = {
-            "prompt": prompt, "recipe": recipe, "schema": schema, "model": model, "detail": detail,
-        }  # fmt: skip
+        question = _given(prompt=prompt, recipe=recipe, schema=schema, model=model, detail=detail)
         with _as_tool_error():
-            asked = {name: value for name, value in question.items() if value is not None}
-            run, said = await runs.quote(source, asked)
-        run.most_rub = Decimal(said["rub"]["high"])
+            run, said = await self._runs.quote(source, question)
         return {"run_id": run.id, "valid_seconds": VALID, **{name: said[name] for name in _QUOTED}}
 
-    @server.tool()
     async def sample(
-        run_id: RunId, rows: Annotated[int, Field(ge=1, le=50)] = 5
+        self, run_id: RunId, rows: Annotated[int, Field(ge=1, le=50)] = 5
     ) -> list[dict[str, Any]]:
         """Answer a few rows of a quoted source, drawn at random, and return them."""
         with _as_tool_error():
-            return await runs.sample(runs.quoted(run_id), rows)
+            return await self._runs.sample(self._runs.quoted(run_id), rows)
 
-    @server.tool()
-    async def run(run_id: RunId) -> dict[str, Any]:
+    async def run(self, run_id: RunId) -> dict[str, Any]:
         """Start answering all rows of a quote, for at most its upper price."""
         with _as_tool_error():
-            found = runs.quoted(run_id)
-            await runs.start(found)
-            return await _status(runs, found)
+            run = self._runs.quoted(run_id)
+            await self._runs.start(run)
+            return await self._status(run)
 
-    @server.tool()
-    async def status(run_id: RunId) -> dict[str, Any]:
+    async def status(self, run_id: RunId) -> dict[str, Any]:
         """Return how far a run is."""
         with _as_tool_error():
-            return await _status(runs, runs.find(run_id))
+            return await self._status(self._runs.find(run_id))
 
-    @server.tool()
     async def results(
+        self,
         run_id: RunId,
         after: Annotated[int, Field(ge=0)] = 0,
         most: Annotated[int, Field(ge=1, le=200)] = 50,
     ) -> list[dict[str, Any]]:
         """Return answered rows in the order of the source."""
         with _as_tool_error():
-            return await runs.results(runs.find(run_id), after, most)
+            return await self._runs.results(self._runs.find(run_id), after, most)
 
-    @server.tool()
     async def ask(
+        self,
+        *,
         pictures: Annotated[list[Picture], Field(min_length=1, max_length=20)],
         prompt: Annotated[str, Field(min_length=1, max_length=100_000)],
         schema: Schema = None,
@@ -145,13 +142,14 @@ def make_server(  # the tools, each of a few lines
         detail: Detail = None,
     ) -> dict[str, Any]:
         """Ask one question about files or web addresses, and return the answer and its cost."""
-        options: dict[str, Any] = {"answer_schema": schema, "model": model, "detail": detail}
-        given = {name: value for name, value in options.items() if value is not None}
+        options = _given(answer_schema=schema, model=model, detail=detail)
         with _as_tool_error():
-            images = [roots.picture(one) for one in pictures]
-            async with asking:
-                job = await client.submit(prompt=prompt, images=images, tenant=tenant, **given)
-                result = await client.wait(job, _ASK_SECONDS)
+            images = [self._roots.picture(one) for one in pictures]
+            async with self._asking:
+                job = await self._client.submit(
+                    prompt=prompt, images=images, tenant=self._tenant, **options
+                )
+                result = await self._client.wait(job, _ASK_SECONDS)
         return {
             "text": result.text,
             "data": result.data,
@@ -160,12 +158,10 @@ def make_server(  # the tools, each of a few lines
             "model": result.model,
         }
 
-    @server.tool()
-    async def spend() -> dict[str, Any]:
+    async def spend(self) -> dict[str, Any]:
         """Return the budget of this server: rubles paid, reserved and left."""
         with _as_tool_error():
-            books = await client.budgets()
-        found = [book for book in books if book.scope.key == f"tenant:{tenant}"]
+            books = await self._client.budgets()
         return {
             "budgets": [
                 {
@@ -174,17 +170,32 @@ def make_server(  # the tools, each of a few lines
                     "limit_rub": str(book.limit_rub),
                     "left_rub": str(book.left_rub),
                 }
-                for book in found
+                for book in books
+                if book.scope.key == f"tenant:{self._tenant}"
             ]
         }
 
+    async def _status(self, run: AgentRun) -> dict[str, Any]:
+        ended = run.ended
+        return {
+            "run_id": run.id,
+            "state": "running" if run.is_running else ended.get("outcome", "not started"),
+            "answered": await self._runs.count(run),
+            **{name: ended[name] for name in ("failed", "cost_rub", "error") if name in ended},
+        }
+
+
+def make_server(tools: AgentTools) -> MCPServer[Any]:
+    """Return a server of the tools."""
+    server: MCPServer[Any] = MCPServer("visionq", instructions=_INSTRUCTIONS, log_level="WARNING")
+    for tool in (
+        *(tools.quote, tools.sample, tools.run, tools.status, tools.results),
+        *(tools.ask, tools.spend),
+    ):
+        server.add_tool(tool)
     return server
 
 
-async def _status(runs: AgentRuns, run: AgentRun) -> dict[str, Any]:
-    return {
-        "run_id": run.id,
-        "state": "running" if run.is_running else run.ended.get("outcome", "not started"),
-        "answered": await runs.count(run),
-        **{name: run.ended[name] for name in ("failed", "cost_rub", "error") if name in run.ended},
-    }
+def _given(**values: Any) -> dict[str, Any]:  # noqa: ANN401  # arguments of tools
+    """Return the arguments that were given."""
+    return {name: value for name, value in values.items() if value is not None}

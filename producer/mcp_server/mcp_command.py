@@ -86,7 +86,7 @@ class _Plan:
 
 
 async def _serve(plan: _Plan) -> None:
-    from producer.mcp_server.agent_tools import make_server  # noqa: PLC0415  # an extra
+    from producer.mcp_server.agent_tools import AgentTools, make_server  # noqa: PLC0415  # an extra
     from producer.mcp_server.runs_of_agents import AgentRuns  # noqa: PLC0415
     from visionq.sdk import AsyncClient  # noqa: PLC0415
 
@@ -95,7 +95,7 @@ async def _serve(plan: _Plan) -> None:
     runs = AgentRuns(plan.roots, folder, environment, plan.tenant, time.monotonic)
     async with AsyncClient(plan.settings, plan.redis_url) as client:
         await client.set_budget(tenant=plan.tenant, total=plan.max_rub)
-        server = make_server(plan.roots, runs, client, plan.tenant)
+        server = make_server(AgentTools(plan.roots, runs, client, plan.tenant))
         try:
             if plan.port is None or plan.token is None:
                 await server.run_stdio_async()

@@ -6,18 +6,19 @@ import asyncio
 import hashlib
 import json
 import random
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
+from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 
 from producer.run.record_index import open_rows
 from producer.sources import BadRow
-from visionq.errors import InvalidJob, JobNotFound, RecordRefused, VisionqError
+from visionq.errors import InvalidJob, JobNotFound, VisionqError
 from visionq.frames.child_process import command, printed_result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Sequence
-    from decimal import Decimal
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from producer.mcp_server.roots import Roots
@@ -33,6 +34,8 @@ _MOST_ROWS: Final = 200
 _MOST_CHILDREN: Final = 4
 #: Runs at a time; further ones are refused.
 _MOST_RUNS: Final = 8
+#: The bound of a run that has nothing to pay: a bound is more than nothing.
+_LEAST_RUB: Final = Decimal("0.000001")
 _FIELDS: Final = ("id", "file", "text", "data", "error", "cost_rub", "cached", "warnings")
 
 
@@ -46,7 +49,8 @@ class AgentRun:
     folder: Path
     #: When it was quoted, by the server's clock; None: before this server started.
     quoted_at: float | None = None
-    most_rub: Decimal | None = None
+    #: Rubles that all of its rows may cost, by its latest quote.
+    most_rub: Decimal = Decimal(0)
     process: asyncio.subprocess.Process | None = None
     #: Held while a process samples or starts: one at a time writes the record.
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -94,6 +98,9 @@ class AgentRuns:
         await asyncio.to_thread(self._roots.source, source)
         run = self._known(str(self._roots.path(source)), question)
         said = await self._call("quote", run.source, *run.arguments)
+        # A run counts what its rows have cost before.
+        paid = await asyncio.to_thread(_paid, run.out)
+        run.most_rub = max(paid + Decimal(said["rub"]["high"]), _LEAST_RUB)
         run.quoted_at = self._clock()
         return run, said
 
@@ -177,10 +184,8 @@ class AgentRuns:
         return self._runs[identity]
 
     def _bounds(self, run: AgentRun) -> Sequence[str]:
-        if not run.most_rub:
-            raise InvalidJob("the quote found nothing to pay for: see what it says is refused")
-        most = f"--max-rub={run.most_rub:f}"
-        return ("--out", str(run.out), "--yes", most, "--end-with-stdin")
+        bounds = (f"--out={run.out}", f"--max-rub={run.most_rub:f}")
+        return (*bounds, "--yes", "--end-with-stdin")
 
     async def _call(self, *arguments: str) -> dict[str, Any]:
         await self._children.acquire()
@@ -260,28 +265,29 @@ def _arguments(question: dict[str, Any], folder: Path) -> list[str]:
     return found
 
 
+@contextmanager
+def _rows_of(out: Path) -> Iterator[Iterable[dict[str, Any]]]:
+    """Give the rows of a record, which may be absent, in order."""
+    if not out.exists():
+        yield ()
+        return
+    with open_rows(out, ordered=True) as rows:
+        yield rows
+
+
 def _read_rows(
     out: Path, after: int, most: int, only: Collection[str] | None = None
 ) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    try:
-        with open_rows(out, ordered=True) as rows:
-            for number, row in enumerate(rows):
-                if number >= after and (only is None or row["id"] in only):
-                    found.append({name: row.get(name) for name in _FIELDS})
-                if len(found) >= most:
-                    break
-    except RecordRefused:
-        if out.exists():
-            raise
-    return found
+    with _rows_of(out) as rows:
+        wanted = (row for row in islice(rows, after, None) if only is None or row["id"] in only)
+        return [{name: row.get(name) for name in _FIELDS} for row in islice(wanted, most)]
 
 
 def _count_rows(out: Path) -> int:
-    try:
-        with open_rows(out) as rows:
-            return sum(1 for _ in rows)
-    except RecordRefused:
-        if out.exists():
-            raise
-        return 0
+    with _rows_of(out) as rows:
+        return sum(1 for _ in rows)
+
+
+def _paid(out: Path) -> Decimal:
+    with _rows_of(out) as rows:
+        return sum((Decimal(row["cost_rub"]) for row in rows), Decimal(0))

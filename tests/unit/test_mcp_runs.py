@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -87,10 +88,27 @@ async def test_a_cancelled_call_leaves_no_process(runs: AgentRuns, tmp_path: Pat
     assert runs._children._value == runs_of_agents._MOST_CHILDREN
 
 
-async def test_a_quote_of_nothing_is_not_run(runs: AgentRuns, tmp_path: Path) -> None:
-    """A price of zero is no bound, but a reason to start nothing."""
-    with pytest.raises(InvalidJob, match="nothing to pay for"):
-        await runs.start(quoted(runs, tmp_path, "0"))
+@pytest.mark.parametrize(
+    ("costs", "high", "bound"),
+    [
+        ([], "0.5", "0.5"),
+        (["0.2", "0.1"], "0.5", "0.8"),
+        (["0.2"], "0", "0.2"),
+        ([], "0", "0.000001"),
+    ],
+)
+async def test_a_run_is_bound_by_paid_and_quoted(
+    runs: AgentRuns, monkeypatch: pytest.MonkeyPatch, costs: list[str], high: str, bound: str
+) -> None:
+    """A later quote has the price of the rest; a run may cost that and what its rows have cost."""
+    printed = json.dumps({"rub": {"high": high}})
+    program = (sys.executable, "-c", f"print({printed!r})")
+    monkeypatch.setattr(runs_of_agents, "command", lambda: program)
+    out = runs._known(str(runs._roots.path(".")), {"prompt": "?"}).out
+    rows = [row(number, cost_rub=cost) for number, cost in enumerate(costs, 1)]
+    out.write_bytes(b"".join(map(to_line, rows)))
+    run, _ = await runs.quote(".", {"prompt": "?"})
+    assert f"--max-rub={bound}" in runs._bounds(run)
 
 
 def test_tokens_of_files(tmp_path: Path) -> None:
