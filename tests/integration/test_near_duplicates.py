@@ -139,21 +139,32 @@ def test_a_call_that_is_out_is_waited_for(near: Bench, monkeypatch: pytest.Monke
     assert near.simulator.bill()["calls"] == 1
 
 
-def test_of_two_at_once_the_second_waits(near: Bench) -> None:
-    """Of two processes that found nothing, the one that enters later sees the other."""
-    one, other = index(near.redis), index(near.redis)
-    first, second = (hash_of(Image.open(BytesIO(data))) for data in (png(20), jpeg(20)))
+@pytest.mark.parametrize("processes", [1, 2])
+def test_of_two_at_once_the_second_waits(near: Bench, processes: int) -> None:
+    """Of two that found nothing, the one that enters later sees the other.
+
+    Also where a third has made their process read on meanwhile.
+    """
+    one, *others = [index(near.redis) for _ in range(processes)]
+    other = others[0] if others else one
+    first, second, third = (
+        hash_of(Image.open(BytesIO(data))) for data in (png(20), jpeg(20), png(21))
+    )
     assert first is not None
     assert second is not None
-    keys = [NearPicture(f"{n:064x}", 4) for n in range(2)]
+    assert third is not None
+    keys = [NearPicture(f"{n:064x}", 4) for n in range(3)]
 
     async def race() -> list[Any]:
-        found = [await one.find("q", keys[0], first), await other.find("q", keys[1], second)]
-        found.append(await one.enter("q", keys[0], first))
-        return [*found, await other.enter("q", keys[1], second)]
+        found = await one.find("q", keys[0], first)
+        later = await other.find("q", keys[1], second)
+        entered = await one.enter(found, keys[0], first)
+        await other.find("q", keys[2], third)
+        return [found.match, later.match, entered, await other.enter(later, keys[1], second)]
 
     *nothing, seen = near.loop.run(race())
     assert nothing == [None] * 3
+    assert seen is not None
     assert seen.picture.cache_key == keys[0].cache_key
 
 

@@ -46,6 +46,15 @@ class NearMatch:
     is_asked: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What `find` found, and how far it had read of the string that takes the picture."""
+
+    match: NearMatch | None
+    key: str
+    read: int
+
+
 @dataclass
 class _Copy:
     """What a process has read of one string."""
@@ -65,14 +74,12 @@ class _Copy:
             self.index.add(PerceptualHash(bits, colours))
             self.keys.append(key.hex())
 
-    def near(
-        self, own: NearPicture, wanted: PerceptualHash, places: range | None = None
-    ) -> list[NearPicture]:
-        """Return pictures as near to `wanted` as `own` says, but not that one; None: everywhere."""
+    def near(self, own: NearPicture, wanted: PerceptualHash, places: range) -> list[NearPicture]:
+        """Return pictures in `places` as near to `wanted` as `own` says, but not that one."""
         return [
             NearPicture(self.keys[place], distance)
             for distance, place in self.index.near(wanted, own.distance)
-            if (places is None or place in places) and self.keys[place] != own.cache_key
+            if place in places and self.keys[place] != own.cache_key
         ]
 
 
@@ -85,40 +92,40 @@ class NearAnswers:
         self._clock = clock
         self._copies: OrderedDict[str, _Copy] = OrderedDict()
 
-    async def find(
-        self, question: str, own: NearPicture, wanted: PerceptualHash
-    ) -> NearMatch | None:
-        """Return the nearest picture with an answer, else one whose call is out, else any.
+    async def find(self, question: str, own: NearPicture, wanted: PerceptualHash) -> Search:
+        """Find the nearest picture with an answer, else one whose call is out, else any.
 
         `own` is the picture that is asked about, and how far another may be from it.
         """
         found: list[NearPicture] = []
-        for key in self._keys(question):
+        current, before = self._keys(question)
+        read = 0
+        for key in (before, current):
             await self._read(key)
-            found += self._copy(key).near(own, wanted)
-        return await self._best(sorted(found, key=lambda one: one.distance))
+            copy = self._copy(key)
+            read = len(copy.keys)
+            found += copy.near(own, wanted, range(read))
+        match = await self._best(sorted(found, key=lambda one: one.distance))
+        return Search(match, current, read)
 
     async def enter(
-        self, question: str, own: NearPicture, wanted: PerceptualHash
+        self, search: Search, own: NearPicture, wanted: PerceptualHash
     ) -> NearMatch | None:
-        """Add the picture; return a near one that was added since `find`.
+        """Add the picture; return a near one that was added since the search.
 
         Of two that are added at once, the second alone sees the other.
         """
-        key, *_ = self._keys(question)
-        copy = self._copy(key)
-        known = len(copy.keys)
-        if known >= MOST_HASHES or self._ttl <= 0:
+        key = search.key
+        if search.read >= MOST_HASHES or self._ttl <= 0:
             return None
         record = _RECORD.pack(wanted.bits, wanted.colours, bytes.fromhex(own.cache_key))
         size = await self._redis.append(key, record)
         await self._redis.expire(key, 2 * self._ttl)  # also where one died before it did so
         place = size // _RECORD.size - 1
-        if place <= known:
+        if place <= search.read:
             return None
-        between = await self._bytes(key, known, place)
-        copy.take(known * _RECORD.size, between)
-        return await self._best(copy.near(own, wanted, range(known, place)))
+        await self._read(key)
+        return await self._best(self._copy(key).near(own, wanted, range(search.read, place)))
 
     async def _bytes(self, key: str, first: int, end: int) -> bytes:
         stored: Any = await self._redis.getrange(key, first * _RECORD.size, end * _RECORD.size - 1)

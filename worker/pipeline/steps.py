@@ -139,14 +139,15 @@ async def look_up_near_answer(attempt: Attempt) -> Ending | None:
         return None
     question = cache_key(attempt.job, (), shared=attempt.dependencies.settings.share_answers)
     own = NearPicture(attempt.cache_key, attempt.job.near or 0)
-    match = await index.find(question, own, wanted)
+    search = await index.find(question, own, wanted)
+    match = search.match
     if match is not None and match.answer is not None:
         ending = reused(attempt, match.answer, match.picture)
         if ending is not None:
             return ending
         match = None
     if match is None or not match.is_asked:
-        match = await index.enter(question, own, wanted) or match
+        match = await index.enter(search, own, wanted) or match
     attempt.near = match.picture if match is not None else None
     return None
 
