@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tests.support.ledger import BOTH, new_job, outcome_of, paid, unpaid
 from visionq.blobs import RedisBlobs, Room
 from visionq.ledger import Ledger, LedgerOptions, Registration, calls
+from visionq.ledger.endings import finish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +83,7 @@ class BulkLedger:
         assert all(
             self._make(
                 [
-                    calls.finish(claim, ending, self.options, claim.now)
+                    finish(claim, ending, self.options, claim.now)
                     for claim, ending in zip(claims, endings, strict=True)
                 ]
             )

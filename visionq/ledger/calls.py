@@ -1,4 +1,4 @@
-"""Each transition as a `Call`: its arguments, and how to read the script's reply.
+"""Each transition as a `Call`: its arguments, and how to read the script's reply; ends: `endings`.
 
 Pure functions; `Ledger` and `AsyncLedger` make the calls.
 """
@@ -6,8 +6,6 @@ Pure functions; `Ledger` and `AsyncLedger` make the calls.
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from visionq.cache_key import together_key
@@ -16,46 +14,32 @@ from visionq.contract import (
     JobDocument,
     Lane,
     Priority,
-    State,
     shown_state,
 )
 from visionq.errors import (
     BillingUnknown,
     BudgetExhausted,
-    Cancelled,
-    DeadlineExceeded,
     InvalidJob,
-    ProviderUnavailable,
 )
 from visionq.ledger import celery_results
 from visionq.ledger.claims import read_claim, read_fields
-from visionq.ledger.rate_limits import feedback_fields
 from visionq.ledger.records import (
     Admission,
     BatchPlace,
-    Billing,
     BlobsMissing,
     Claim,
     ClaimRefusal,
-    Completed,
     Conflict,
     DeliveryHint,
     Dispatch,
-    Failed,
-    Held,
     Hint,
     LedgerFull,
-    Moved,
     OverQuota,
-    Parked,
     RefusalReason,
     Submitted,
     Verdict,
-    Waiting,
-    Written,
-    error_document,
 )
-from visionq.ledger.scripts import Call
+from visionq.ledger.scripts import Call, milliseconds
 from visionq.names import QUEUE_BULK, QUEUE_INTERACTIVE, batch_queues, lane_name
 from visionq.pricing.money import day_of
 from visionq.pricing.prices import ORDINARY_TIERS
@@ -66,27 +50,14 @@ if TYPE_CHECKING:
 
     from visionq.ledger.options import LedgerOptions
     from visionq.ledger.records import (
-        Ending,
         GateOrder,
         NewJob,
-        Outcome,
         Registration,
         Submission,
-        UsageNote,
     )
-
-#: One encoder for all: `json.dumps` makes one for each call.
-_as_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-#: The Celery result of a job that waits for the end of an outage.
-PUT_OFF = f"parked: {ProviderUnavailable.code}"
 
 _DELAY_REASONS: Final = frozenset(DelayReason)
 _QUEUES: Final = {Priority.INTERACTIVE: QUEUE_INTERACTIVE, Priority.BULK: QUEUE_BULK}
-
-
-def _milliseconds(seconds: float) -> int:
-    return round(seconds * 1000)
 
 
 def submit(jobs: Sequence[NewJob], options: LedgerOptions) -> Call[list[Submission]]:
@@ -96,7 +67,7 @@ def submit(jobs: Sequence[NewJob], options: LedgerOptions) -> Call[list[Submissi
         "1" if options.blobs_are_here else "0",
         options.tenant_parked_limit,
         options.tenant_models_limit,
-        _milliseconds(options.batch_least_wait),
+        milliseconds(options.batch_least_wait),
     ]
     for job in jobs:
         arguments += _entry(job)
@@ -137,7 +108,7 @@ def _entry(job: NewJob) -> list[str | int]:
 
 
 def _moment(moment: datetime | None) -> int | str:
-    return _milliseconds(moment.timestamp()) if moment else ""
+    return milliseconds(moment.timestamp()) if moment else ""
 
 
 def _batch_lane(document: JobDocument) -> str:
@@ -190,13 +161,13 @@ def dispatch(options: LedgerOptions, limit: int, rest: float, now: float) -> Cal
     """
     arguments = (
         limit,
-        _milliseconds(options.lease),
-        _milliseconds(options.gap),
-        _milliseconds(options.first_wait_for_claim),
-        _milliseconds(options.longest_wait_for_claim),
+        milliseconds(options.lease),
+        milliseconds(options.gap),
+        milliseconds(options.first_wait_for_claim),
+        milliseconds(options.longest_wait_for_claim),
         "1" if options.broker_is_here else "0",
         options.slots_per_hint_ahead,
-        _milliseconds(rest),
+        milliseconds(rest),
         day_of(now, options.time_zone),
     )
 
@@ -228,7 +199,7 @@ def claim(
         token,
         registration.worker,
         registration.pool,
-        _milliseconds(options.lease),
+        milliseconds(options.lease),
         registration.schema_version,
     )
 
@@ -248,7 +219,7 @@ _GATHERED_FOR: Final = 10
 
 def gather(key: str, leader: str, most: int) -> Call[tuple[str, ...]]:
     """Take jobs that one call may answer together, to be claimed one by one."""
-    arguments = (key, leader, most, _milliseconds(_GATHERED_FOR))
+    arguments = (key, leader, most, milliseconds(_GATHERED_FOR))
     return Call("gather", arguments, lambda reply: tuple(one.decode() for one in reply))
 
 
@@ -260,7 +231,7 @@ def renew(
         registration.worker,
         registration.slots,
         registration.pool,
-        _milliseconds(lease),
+        milliseconds(lease),
         facts,
         registration.schema_version,
     ]
@@ -330,165 +301,6 @@ def admit(
     return Call("admit_plain", asked, read, otherwise=in_full)
 
 
-def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> Call[Written]:
-    """Write the end of an attempt. Money is text: Lua's numbers are floats."""
-    kept = options.failed_ttl if isinstance(ending.outcome, Failed) else options.result_ttl
-    lasts = claim.now + min(options.result_ttl, options.failed_ttl)
-    told = {
-        "id": claim.id,
-        "token": claim.token,
-        "lane": lane_of(claim.document),
-        "batch": claim.document.batch_id,
-        "today": day_of(now, options.time_zone),
-        "billing": ending.billing,
-        "cost": str(ending.cost),
-        "saved": "0",
-        "feedback": feedback_fields(ending.rate_limit),
-        **_told_cost(ending.usage),
-        "answer_ttl": options.answer_ttl,
-        "keep": _retention(options, kept),
-        # Until then a job of this claim can't have expired.
-        "job_expires": _milliseconds(lasts),
-        "put_off_result": celery_results.retry(claim.id, PUT_OFF)
-        if ending.may_be_put_off
-        else None,
-        **_outcome(ending.outcome),
-    }
-    known = {name: value for name, value in told.items() if value is not None}
-    stored = _stored(claim.id, ending.outcome, now)
-    call = Call("finish", (_as_json(known), *stored), lambda reply: Written(reply.decode()))
-    if _is_plain(ending):
-        return replace(call, script="finish_plain", otherwise=lambda: call)
-    return call
-
-
-def _is_plain(ending: Ending) -> bool:
-    """Return whether an attempt ended with an answer paid at the table's price."""
-    return (
-        isinstance(ending.outcome, Completed)
-        and ending.outcome.saved == 0
-        and ending.billing is Billing.SETTLED
-        and not _told_cost(ending.usage)
-    )
-
-
-def _told_cost(usage: UsageNote | None) -> dict[str, int]:
-    """Return the cost reported by the seller and by the table, if both are known."""
-    if usage is None or usage.told_cost <= 0 or usage.table_cost <= 0:
-        return {}
-    return {"told_cost": usage.told_cost, "table_cost": usage.table_cost}
-
-
-def _outcome(outcome: Outcome) -> dict[str, Any]:
-    """Return the fields of an outcome for `finish`."""
-    match outcome:
-        case Completed(_, cache_key, saved):
-            return {
-                "outcome": State.COMPLETED,
-                "reason": "",
-                "cache_key": cache_key,
-                "saved": str(saved),
-            }
-        case Failed(error):
-            return {"outcome": State.FAILED, "reason": error.code, "error": error.to_json()}
-        case Waiting(reason, delay, counted, faulty):
-            return {
-                "outcome": State.WAITING,
-                "reason": reason,
-                "delay": str(_milliseconds(delay)),
-                "is_counted": counted,
-                "invalid_answer": faulty and faulty.to_json(),
-            }
-        case Parked(reason, recheck):
-            return {
-                "outcome": State.PARKED,
-                "reason": reason,
-                "delay": None if recheck is None else str(_milliseconds(recheck)),
-            }
-        case Moved():
-            return _moved(outcome)
-        case Held(reason, model, recheck):
-            return {
-                "outcome": "held",
-                "reason": reason,
-                "model": model,
-                "delay": str(_milliseconds(recheck)),
-            }
-
-
-def _moved(outcome: Moved) -> dict[str, Any]:
-    return {
-        "outcome": "moved",
-        "reason": outcome.reason,
-        "models": outcome.models,
-        "step": _as_json({"sureness": outcome.sureness, "text": outcome.text}),
-        "is_counted": True,
-        "cache_key": outcome.cache_key,
-        "saved": str(outcome.saved),
-        "error": outcome.error and outcome.error.to_json(),
-    }
-
-
-def _stored(job_id: str, outcome: Outcome, now: float) -> tuple[str, ...]:
-    """Return the values that `finish` stores: Celery's result, and the answer, if any."""
-    match outcome:
-        case Completed(result):
-            answer = result.to_json()
-            return celery_results.success(result.id, answer, now), answer
-        case Failed(error, error_type):
-            return (celery_results.failure(job_id, error, error_type, now),)
-        case Waiting(reason):
-            return (celery_results.retry(job_id, f"waiting: {reason}"),)
-        case Moved(reason=reason, result=result):
-            moved = celery_results.retry(job_id, f"queued: {reason}, the next model is asked")
-            return (moved,) if result is None else (moved, result.to_json())
-        case Parked(reason) | Held(reason):
-            return (celery_results.retry(job_id, f"parked: {reason}"),)
-
-
-def _retention(options: LedgerOptions, ttl: int) -> dict[str, int]:
-    """Return how long a job and its blobs are kept, and how many."""
-    return {
-        "ttl": ttl,
-        "blob_grace": options.blob_grace,
-        "finished": options.finished_kept,
-        "events": options.events_kept,
-    }
-
-
-def cancel(
-    job_ids: Sequence[str], options: LedgerOptions, now: float, only: str = ""
-) -> Call[list[str]]:
-    """Cancel jobs in any state, or in one; return each one's former state."""
-    error = Cancelled("the job was cancelled")
-    document = error_document(error).to_json()
-    arguments: list[str | int] = [
-        State.CANCELLED.value,
-        error.code,
-        only,
-        *_retention(options, options.result_ttl).values(),
-    ]
-    for job_id in job_ids:
-        arguments += (job_id, document, celery_results.revoked(job_id, str(error), now))
-    return Call("cancel", tuple(arguments), _states)
-
-
-def expire(job_ids: Sequence[str], options: LedgerOptions, now: float) -> Call[list[str]]:
-    """Fail the given jobs that are still queued: their deadline passed before any call."""
-    error = DeadlineExceeded("the deadline passed while the job was queued; no call was out")
-    document = error_document(error)
-    arguments: list[str | int] = [
-        State.FAILED.value,
-        error.code,
-        State.QUEUED.value,
-        *_retention(options, options.failed_ttl).values(),
-    ]
-    for job_id in job_ids:
-        result = celery_results.failure(job_id, document, type(error).__name__, now)
-        arguments += (job_id, document.to_json(), result)
-    return Call("cancel", tuple(arguments), _states)
-
-
 def fall_back(most: int) -> Call[int]:
     """Move queued jobs of held models to their fallback; return how many."""
     return Call("fall_back", (most,), int)
@@ -496,7 +308,7 @@ def fall_back(most: int) -> Call[int]:
 
 def resume(job_ids: Sequence[str]) -> Call[list[str]]:
     """Resume parked jobs of unknown billing; return `resumed` or the state of each."""
-    return Call("resume", tuple(job_ids), _states)
+    return Call("resume", tuple(job_ids), states)
 
 
 def block(claim: Claim) -> Call[None]:
@@ -515,7 +327,8 @@ def steer_gate(key: str, order: GateOrder, reason: DelayReason) -> Call[str]:
     return Call("gate", (key, order.value, reason.value), lambda reply: reply.decode())
 
 
-def _states(reply: list[bytes]) -> list[str]:
+def states(reply: list[bytes]) -> list[str]:
+    """Return the states in a reply."""
     return [state.decode() for state in reply]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from visionq.contract import DelayReason
 from visionq.errors import ConfigurationError
-from visionq.ledger import budgets, calls, deliveries, spending
+from visionq.ledger import budgets, calls, deliveries, endings, spending
 from visionq.ledger.attempt_statistics import add_statistics
 from visionq.ledger.options import LedgerOptions
 from visionq.ledger.rate_limits import set_limits
@@ -176,7 +176,7 @@ class Ledger:
         """Cancel jobs in any state, or only in one; return each former state, or `missing`."""
         states: list[str] = []
         for few in _portions(job_ids):
-            states += self.make(calls.cancel(few, self.options, self._now(), only))
+            states += self.make(endings.cancel(few, self.options, self._now(), only))
         return states
 
     def resume(self, job_ids: Sequence[str]) -> list[str]:
@@ -203,7 +203,7 @@ class Ledger:
 
     def expire(self, job_ids: Sequence[str]) -> list[str]:
         """Fail the given jobs that are still queued: their deadline has passed."""
-        return self.make(calls.expire(job_ids, self.options, self._now()))
+        return self.make(endings.expire(job_ids, self.options, self._now()))
 
     def forget(self, job_ids: Sequence[str]) -> int:
         """Remove jobs whose results their owner has saved; return how many.
@@ -380,7 +380,7 @@ class AsyncLedger:
 
     async def finish(self, claim: Claim, ending: Ending) -> Written:
         """Write the end of an attempt; return what was written."""
-        return await self._make(calls.finish(claim, ending, self.options, await self._now()))
+        return await self._make(endings.finish(claim, ending, self.options, await self._now()))
 
     async def block(self, claim: Claim) -> None:
         """Block further calls of a job: Redis refuses the outcome of this claim.
@@ -394,7 +394,7 @@ class AsyncLedger:
         """Cancel jobs in any state; return each former state, or `missing`."""
         states: list[str] = []
         for few in _portions(job_ids):
-            states += await self._make(calls.cancel(few, self.options, await self._now()))
+            states += await self._make(endings.cancel(few, self.options, await self._now()))
         return states
 
     async def set_budget(self, scope: BudgetScope, limit_rub: Decimal | None) -> None:

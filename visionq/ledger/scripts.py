@@ -45,6 +45,11 @@ class Call(Generic[T_co]):
     otherwise: Callable[[], Call[T_co]] | None = None
 
 
+def milliseconds(seconds: float) -> int:
+    """Return seconds as scripts take them."""
+    return round(seconds * 1000)
+
+
 def script_text(name: str) -> str:
     """Return the text of a script, with names of enum members resolved."""
     return lua.script_text(name, _ENUMS)
