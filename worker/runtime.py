@@ -177,18 +177,7 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
     )
     limits = EnvironmentLimits(ledger, settings.limits or {})
     scripts = Scripts(redis)
-    leadership = Leadership(redis, registration.key)
-    parts = PackerParts(
-        ledger=ledger,
-        dependencies=dependencies,
-        run=loop.run,
-        leases=leases,
-        registration=replace(registration, slots=0, queues=(QUEUE_BATCH,)),
-        api=make_batch_api(settings),
-        table=load_batch_table(settings.batches_file),
-        leadership=leadership,
-        clock=time.time,
-    )
+    parts = _packer_parts(settings, ledger, dependencies, registration, leases=leases, loop=loop)
     urgent: list[PeriodicTask] = [MemoryTrim(), LoopBlocks(loop, redis), scripts, limits]
     urgent += _urgent_tasks(settings, redis, ledger, probes, registration.key)
     return Runtime(
@@ -205,13 +194,36 @@ def build_runtime(app: Celery, slots: int, queues: tuple[str, ...]) -> Runtime:
         watch=MaintenanceThread(urgent),
         sweeper=MaintenanceThread(_slow_tasks(settings, redis, probes, intake), pause=20),
         packer=MaintenanceThread([Packer(parts)], pause=PACKER_PAUSE),
-        leadership=leadership,
+        leadership=parts.leadership,
         limits=limits,
         scripts=scripts,
         delivery_sender=make_delivery_sender(
             settings, ledger, partial(send_canvas, app, ledger), random.random, time.sleep
         ),
         probes=probes,
+    )
+
+
+def _packer_parts(
+    settings: Settings,
+    ledger: Ledger,
+    dependencies: Dependencies,
+    registration: Registration,
+    *,
+    leases: Leases,
+    loop: EventLoop,
+) -> PackerParts:
+    """Return the parts of the packer, which takes jobs as a worker without slots."""
+    return PackerParts(
+        ledger=ledger,
+        dependencies=dependencies,
+        run=loop.run,
+        leases=leases,
+        registration=replace(registration, slots=0, queues=(QUEUE_BATCH,)),
+        api=make_batch_api(settings),
+        table=load_batch_table(settings.batches_file),
+        leadership=Leadership(ledger.redis, registration.key),
+        clock=time.time,
     )
 
 

@@ -1,6 +1,7 @@
-"""Each transition as a `Call`: its arguments, and how to read the script's reply; ends: `endings`.
+"""Each transition as a `Call`: its arguments, and how to read the script's reply.
 
-Pure functions; `Ledger` and `AsyncLedger` make the calls.
+Pure functions; `Ledger` and `AsyncLedger` make the calls. Those that end a job are in
+`endings`.
 """
 
 from __future__ import annotations
