@@ -110,13 +110,13 @@ class ModelMigrations:
                 f" {known.target}"
             )
         after = ModelMigrations({**self.by_key, new.key: new})
-        if after.model_of(None, new.tenant, new.target) == new.source or after.is_circular(new):
+        if after._is_circular(new):
             raise InvalidJob(
                 f"{new.target} is migrated to {new.source}: undo that first (`visionq models undo"
                 f" {new.target}{_option(new.tenant)}`)"
             )
 
-    def is_circular(self, new: Migration) -> bool:
+    def _is_circular(self, new: Migration) -> bool:
         """Return whether any tenant's jobs would come back to a model that they left."""
         tenants = {one.tenant for one in self.by_key.values()} | {new.tenant}
         for tenant in tenants:
@@ -177,10 +177,10 @@ class FreshMigrations:
 
     def read(self, redis: Redis) -> ModelMigrations:
         """Return what is known, or read it."""
-        if self.known is None:
-            stored: Any = redis.hgetall(MODEL_MIGRATIONS)
-            return self.keep(stored)
-        return self._known
+        if (known := self.known) is not None:
+            return known
+        stored: Any = redis.hgetall(MODEL_MIGRATIONS)
+        return self.keep(stored)
 
 
 def migrate(redis: Redis, new: Migration) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _as_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 #: The Celery result of a job that waits for the end of an outage.
-PUT_OFF = f"parked: {ProviderUnavailable.code}"
+_PUT_OFF: Final = f"parked: {ProviderUnavailable.code}"
 
 
 def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> Call[Written]:
@@ -57,7 +57,7 @@ def finish(claim: Claim, ending: Ending, options: LedgerOptions, now: float) -> 
         "keep": _retention(options, kept),
         # Until then a job of this claim can't have expired.
         "job_expires": milliseconds(lasts),
-        "put_off_result": celery_results.retry(claim.id, PUT_OFF)
+        "put_off_result": celery_results.retry(claim.id, _PUT_OFF)
         if ending.may_be_put_off
         else None,
         **_outcome(ending.outcome),
