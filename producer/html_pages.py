@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
-from typing import Final
+from html import escape
+from typing import TYPE_CHECKING, Final
 
 from producer.thumbnails import thumbnail
 from visionq.submission import is_data_url
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 #: Pixels of the longer side of a picture.
 _SIDE: Final = 256
-STYLE: Final = """
+_STYLE: Final = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --miss: #d334; --sure: #2a64; }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem }
 h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin-top: 2rem }
@@ -25,7 +29,28 @@ li { margin: .25rem 0 } article { border: 1px solid var(--line); border-radius: 
   padding: .7rem 1rem; display: flex; gap: 1rem; flex-wrap: wrap } article > div { flex: 1 1 30rem }
 summary { cursor: pointer } h3 { font-size: 1rem; margin: 0 0 .3rem; overflow-wrap: anywhere }
 """
-POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def page_begins(kind: str) -> str:
+    """Return how pages of a kind begin: by this they are known."""
+    return f"<!doctype html>\n<!-- visionq {kind} -->"
+
+
+def html_page(kind: str, title: str, parts: Iterable[str]) -> str:
+    """Return a page with these parts of its body; it opens from disk and loads nothing."""
+    return "\n".join(
+        (
+            page_begins(kind),
+            f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+            '<meta name="viewport" content="width=device-width"><style>',
+            _STYLE,
+            "</style></head><body>",
+            *parts,
+            "</body></html>\n",
+        )
+    )
 
 
 def picture_of(image: str) -> str:

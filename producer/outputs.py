@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from visionq.errors import RecordRefused
-from visionq.user_files import is_same
+from visionq.errors import RecordFailed, RecordRefused
+from visionq.user_files import is_same, replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 #: Columns that every table of answers has, with any options.
@@ -35,6 +36,49 @@ def check_not_input(out: Path, inputs: Iterable[Path | None]) -> None:
     for given in inputs:
         if given is not None and is_same(given, out):
             raise RecordRefused(f"{out}: this is the input {given}: choose another OUT")
+
+
+def check_begins(out: Path, begins: bytes) -> None:
+    """Check that the file at `out`, if there is one with content, begins as visionq's do.
+
+    Raises:
+        RecordRefused: it does not, or can't be read.
+    """
+    try:
+        if not out.exists():
+            return
+        with out.open("rb") as file:
+            head = file.read(len(begins))
+    except OSError as error:
+        raise RecordRefused(f"{out}: can't be read: {error.strerror}") from None
+    if head not in (b"", begins):
+        raise RecordRefused(
+            f"{out}: visionq did not write this file and leaves it alone: choose another"
+        )
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[Path]:
+    """Give a draft that replaces `out` after the block.
+
+    Raises:
+        RecordFailed: it can't be written.
+    """
+    try:
+        with replacing(out) as draft:
+            yield draft
+    except OSError as error:
+        raise RecordFailed(f"{out}: can't be written: {error.strerror or error}") from None
+
+
+def write_text(out: Path, text: str) -> None:
+    """Write a file in UTF-8, replacing the one that is there.
+
+    Raises:
+        RecordFailed: it can't be written.
+    """
+    with writing(out) as draft:
+        draft.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def check_table(out: Path, marks: frozenset[str] = TABLE_MARKS) -> None:

@@ -26,6 +26,7 @@ from producer.compare.outcomes import (
     variant_outcome,
 )
 from producer.compare.stratified_sample import draw_sample
+from producer.outputs import write_text
 from producer.run.asking import RowsToAsk, ask_rows
 from producer.run.preview import quote_rows
 from producer.run.run_progress import Tally, rubles
@@ -35,11 +36,10 @@ from producer.run.session import EXITS, SAID, Outcome
 from producer.run.waste import USUAL_SHARE, WasteBreaker
 from producer.stack import found_stack, simulates
 from visionq.cli.shared import EXIT_OK, EXIT_STOPPED, print_json
-from visionq.errors import RecordFailed, RecordRefused
+from visionq.errors import RecordRefused
 from visionq.pricing.model_options import load_option_table
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
-from visionq.user_files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,8 +113,8 @@ def ask_and_compare(
             terminal.say(SAID[outcome])
             return EXITS[outcome]
         found, rows = comparing.compared()
-        _write(options.out, "".join(f"{row.model_dump_json()}\n" for row in rows))
-        _write(options.page, page_of(found, rows, drawn.source.held))
+        write_text(options.out, "".join(f"{row.model_dump_json()}\n" for row in rows))
+        write_text(options.page, page_of(found, rows, drawn.source.held))
     return Compared(found, rows)
 
 
@@ -357,11 +357,3 @@ def _rows_of(record: Record, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return the rows of a record that belong to the sample."""
     entries = (record.index.get(row.id) for row in rows)
     return [record.row(entry) for entry in entries if entry is not None]
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        with replacing(path) as draft:
-            draft.write_text(text, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise RecordFailed(f"{path}: can't be written: {error.strerror}") from None

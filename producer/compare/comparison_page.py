@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from producer.compare.comparison_plan import PAGE_BEGINS
+from producer.compare.comparison_plan import PAGE
 from producer.compare.comparison_rendering import (
     judged_line,
     pair_title,
@@ -13,7 +13,7 @@ from producer.compare.comparison_rendering import (
     shown,
     variant_cells,
 )
-from producer.html_pages import POLICY, STYLE, picture_of
+from producer.html_pages import html_page, picture_of
 from visionq.cli.screen import money
 from visionq.wording import counted
 
@@ -36,12 +36,6 @@ def page_of(found: VariantComparison, rows: Sequence[ComparedRow], sources: Sequ
     """Return the page: figures, agreement, and the rows that differ with their pictures."""
     images = {row.id: row.images for row in sources}
     parts = [
-        PAGE_BEGINS.decode(),
-        '<html lang="en"><head><meta charset="utf-8"><title>visionq compare</title>',
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-        '<meta name="viewport" content="width=device-width"><style>',
-        STYLE,
-        "</style></head><body>",
         f"<h1>{_title(found)}</h1>",
         f'<p class="note">{escape(_drawn(found))}. In brackets: 95 % intervals.</p>',
         _figures(found),
@@ -53,9 +47,8 @@ def page_of(found: VariantComparison, rows: Sequence[ComparedRow], sources: Sequ
             for place, pair in enumerate(found.pairs)
         ),
         *_rows(rows, images),
-        "</body></html>\n",
     ]
-    return "\n".join(parts)
+    return html_page(PAGE, "visionq compare", parts)
 
 
 def _title(found: VariantComparison) -> str:

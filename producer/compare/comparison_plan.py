@@ -13,8 +13,9 @@ import click
 from producer.compare.answer_fields import FieldKind, rules_of
 from producer.compare.golden_set import read_golden
 from producer.compare.variants import make_variants
+from producer.html_pages import page_begins
 from producer.job_options import take_prompt
-from producer.outputs import check_not_input
+from producer.outputs import check_begins, check_not_input
 from producer.run.run_record import RowAttempt, answered
 from producer.run.selection import inputs_of
 from producer.sources import STDIN, open_source
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     from visionq.ledger import NewJob
     from visionq.settings import Settings
 
-#: How the files that a comparison writes begin.
+#: The kind of page that a comparison writes, and how its rows begin.
+PAGE: Final = "compare"
 ROWS_BEGIN: Final = b'{"comparison":'
-PAGE_BEGINS: Final = b"<!doctype html>\n<!-- visionq compare -->"
 _SUFFIX: Final = ".jsonl"
 
 
@@ -152,20 +153,9 @@ def check_out(options: ComparisonOptions, inputs: Sequence[Path | None] = ()) ->
     """
     if options.out.suffix.lower() != _SUFFIX:
         raise RecordRefused(f"{options.out}: OUT ends in {_SUFFIX}; its page is written beside it")
-    for path, begins in ((options.out, ROWS_BEGIN), (options.page, PAGE_BEGINS)):
+    for path, begins in ((options.out, ROWS_BEGIN), (options.page, page_begins(PAGE).encode())):
         check_not_input(path, inputs)
-        head = b""
-        try:
-            if path.exists():
-                with path.open("rb") as file:
-                    head = file.read(len(begins))
-        except OSError as error:
-            raise RecordRefused(f"{path}: can't be read: {error.strerror}") from None
-        if head and head != begins:
-            raise RecordRefused(
-                f"{path}: no comparison has written this file, and it is left alone: choose another"
-                " OUT"
-            )
+        check_begins(path, begins)
     if not options.out.absolute().parent.is_dir():
         raise RecordRefused(f"{options.out}: there is no folder {options.out.parent}: create it")
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from producer.html_pages import POLICY, STYLE, picture_of
+from producer.html_pages import html_page, page_begins, picture_of
+from producer.outputs import check_begins, write_text
 from producer.sources.source import printable
 from visionq.cli.shared import FILE
-from visionq.errors import RecordFailed, RecordRefused
-from visionq.user_files import replacing
+from visionq.errors import RecordRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from producer.quote.document import NearPairQuote, Quote
 
-_BEGINS: Final = "<!doctype html>\n<!-- visionq near -->"
+_PAGE: Final = "near"
 _SUFFIX: Final = ".html"
 #: Pairs that a terminal shows.
 _LINES: Final = 5
@@ -52,14 +52,7 @@ def check_page(out: Path | None, near: int | None) -> None:
         raise click.UsageError("--near-page shows what --near N finds: give both")
     if out.suffix.lower() != _SUFFIX:
         raise RecordRefused(f"{out}: --near-page ends in {_SUFFIX}")
-    try:
-        known = out.read_bytes()[: len(_BEGINS)] if out.exists() else b""
-    except OSError as error:
-        raise RecordRefused(f"{out}: can't be read: {error.strerror}") from None
-    if known not in (b"", _BEGINS.encode()):
-        raise RecordRefused(
-            f"{out}: visionq did not write this file and leaves it alone: choose another"
-        )
+    check_begins(out, page_begins(_PAGE).encode())
 
 
 def write_page(out: Path, quote: Quote) -> None:
@@ -68,13 +61,7 @@ def write_page(out: Path, quote: Quote) -> None:
     Raises:
         RecordFailed: it can't be written.
     """
-    try:
-        with replacing(out) as draft:
-            draft.write_text(
-                _page(quote.near_pairs, quote.near), encoding="utf-8", errors="backslashreplace"
-            )
-    except OSError as error:
-        raise RecordFailed(f"{out}: can't be written: {error.strerror or error}") from None
+    write_text(out, _page(quote.near_pairs, quote.near))
 
 
 def _page(pairs: Sequence[NearPairQuote], found: int) -> str:
@@ -82,19 +69,8 @@ def _page(pairs: Sequence[NearPairQuote], found: int) -> str:
         f"{found:,} rows would get the answer of a picture that looks alike. Shown are the pairs"
         " that differ most; if one of them needs an answer of its own, choose a smaller --near."
     )
-    return "\n".join(
-        (
-            _BEGINS,
-            '<html lang="en"><head><meta charset="utf-8"><title>visionq near-duplicates</title>',
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-            '<meta name="viewport" content="width=device-width"><style>',
-            STYLE,
-            "</style></head><body><h1>Near-duplicates</h1>",
-            f'<p class="note">{escape(said)}</p>',
-            *map(_article, pairs),
-            "</body></html>\n",
-        )
-    )
+    parts = ("<h1>Near-duplicates</h1>", f'<p class="note">{escape(said)}</p>')
+    return html_page(_PAGE, "visionq near-duplicates", (*parts, *map(_article, pairs)))
 
 
 def _article(pair: NearPairQuote) -> str:

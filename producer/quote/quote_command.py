@@ -21,11 +21,7 @@ from producer.job_options import (
     take_job_options,
     take_prompt,
 )
-from producer.outputs import (
-    REFUSED_MARKS,
-    check_not_input,
-    check_table,
-)
+from producer.outputs import REFUSED_MARKS, check_not_input, check_table, writing
 from producer.prompts import prompt_for
 from producer.quote.census import QuotePlan, RefusedPicture
 from producer.quote.document import RefusedRow
@@ -39,12 +35,11 @@ from visionq.cli.provider_account import find_provider, get_model_list
 from visionq.cli.record import read_record
 from visionq.cli.screen import people_console
 from visionq.cli.shared import FILE, errors_as_json, find_redis_url, json_option, print_json
-from visionq.errors import RecordFailed, RecordRefused
+from visionq.errors import RecordRefused
 from visionq.pricing.prices import load_prices
 from visionq.pricing.vision import load_rules
 from visionq.redis_connection import as_queue_unavailable, connect
 from visionq.settings import load_settings
-from visionq.user_files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,11 +67,8 @@ def refused_file(out: Path) -> Iterator[Callable[[RefusedPicture], None]]:
     check_table(out, REFUSED_MARKS)
     # Excel recognises UTF-8 by the byte order mark.
     encoding = "utf-8-sig" if out.suffix.lower() == _CSV else "utf-8"
-    try:
-        with replacing(out) as draft, draft.open("x", encoding=encoding, newline="") as file:
-            yield _table(file) if out.suffix.lower() == _CSV else _lines(file)
-    except OSError as error:
-        raise RecordFailed(f"{out}: can't be written: {error.strerror or error}") from None
+    with writing(out) as draft, draft.open("x", encoding=encoding, newline="") as file:
+        yield _table(file) if out.suffix.lower() == _CSV else _lines(file)
 
 
 def _table(file: TextIO) -> Callable[[RefusedPicture], None]:
@@ -94,6 +86,27 @@ def _lines(file: TextIO) -> Callable[[RefusedPicture], None]:
         file.write(json.dumps(asdict(refusal), ensure_ascii=False) + "\n")
 
     return note
+
+
+@contextmanager
+def noting_refused(
+    out: Path | None, rows: list[RefusedRow] | None
+) -> Iterator[Callable[[RefusedPicture], None]]:
+    """Give a function that adds a refused row to the file and to the list, if wanted.
+
+    Raises:
+        RecordRefused, RecordFailed: as `refused_file`.
+    """
+    with ExitStack() as files:
+        write = None if out is None else files.enter_context(refused_file(out))
+
+        def note(refusal: RefusedPicture) -> None:
+            if rows is not None:
+                rows.append(RefusedRow(**asdict(refusal)))
+            if write is not None:
+                write(refusal)
+
+        yield note
 
 
 @click.command()
@@ -139,22 +152,16 @@ def quote(
         if prompt is not None or prompt_file is not None:
             text = take_prompt(prompt, prompt_file, sys.stdin.buffer)
         check_page(near_page, fields.get("near"))
+        if refused_out is not None:
+            check_not_input(refused_out, [None if spec == STDIN else Path(spec)])
         settings = load_settings()
         example = check_options(fields, settings)
         source = open_source(spec, options=chosen)
-        refused: list[RefusedRow] = []
-        with ExitStack() as files, statistics_of(settings) as statistics:
-            listeners: list[Callable[[RefusedPicture], None]] = []
-            if as_json:
-                listeners.append(lambda one: refused.append(RefusedRow(**asdict(one))))
-            if refused_out is not None:
-                check_not_input(refused_out, [None if spec == STDIN else Path(spec)])
-                listeners.append(files.enter_context(refused_file(refused_out)))
-
-            def on_refused(one: RefusedPicture) -> None:
-                for listener in listeners:
-                    listener(one)
-
+        refused: list[RefusedRow] | None = [] if as_json else None
+        with (
+            statistics_of(settings) as statistics,
+            noting_refused(refused_out, refused) as on_refused,
+        ):
             # Reading all files is worth it if the model has answered lately.
             looks_up = statistics.has_answers(example) if lookup is None else lookup
             plan = QuotePlan(
@@ -170,11 +177,11 @@ def quote(
             made = make_quote(source.rows(), plan, prices, statistics, now=datetime.now(UTC))
         if near_page is not None:
             write_page(near_page, made)
-    if as_json:
+    if refused is None:
+        _print(made, source)
+    else:
         whole = made.model_copy(update={"refusals": tuple(refused)})
         print_json({"source": source.description, **whole.to_public()})
-        return
-    _print(made, source)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from producer.outputs import check_table
+from producer.outputs import check_table, writing
 from producer.run.record_index import check_begins_as_record
 from producer.run.run_record import to_line
 from producer.run.table_columns import Cell, TableColumn, columns_of
@@ -22,7 +22,7 @@ from producer.run.workbook import check_workbook, write_workbook
 from visionq.cli.shared import with_options
 from visionq.errors import RecordFailed, RecordRefused
 from visionq.installation import install_command
-from visionq.user_files import keep_copy, replacing
+from visionq.user_files import keep_copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -235,12 +235,9 @@ def check_is_ours(out: Path) -> None:
 
 
 def _replace(out: Path, write: Callable[[Path], None]) -> None:
-    try:
-        with replacing(out) as draft:
-            write(draft)
-            check_is_ours(out)  # again: writing took a while
-    except OSError as error:
-        raise RecordFailed(f"{out}: can't be written: {error.strerror or error}") from None
+    with writing(out) as draft:
+        write(draft)
+        check_is_ours(out)  # again: writing took a while
 
 
 def keep_changed(out: Path, record: Path, *, begins: bool = False) -> str | None:

@@ -305,7 +305,7 @@ TWO = ("--variant", "detail=low", "--variant", "detail=high")
         ((*TWO, "--golden", "fields.jsonl"), "row 'p1' has a field 'color', which no answer has"),
         ((*TWO, "--judge", "nope"), "Invalid value for --judge: no price is known for nope"),
         ((*TWO, "-o", "goods.csv"), "OUT ends in .jsonl"),
-        ((*TWO, "-o", "ids.jsonl"), "no comparison has written this file"),
+        ((*TWO, "-o", "ids.jsonl"), "visionq did not write this file"),
         ((*TWO, "-o", "none/a.jsonl"), "there is no folder none"),
         (("--variant", "detail=low", "--variant", "@plain.toml"), "have no field in common"),
     ],
