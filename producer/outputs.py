@@ -39,7 +39,7 @@ def check_not_input(out: Path, inputs: Iterable[Path | None]) -> None:
 
 
 def check_begins(out: Path, begins: bytes) -> None:
-    """Check that the file at `out`, if there is one with content, begins as visionq's do.
+    """Check that the file at `out` begins as visionq's do, if it is there.
 
     Raises:
         RecordRefused: it does not, or can't be read.

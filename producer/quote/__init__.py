@@ -2,7 +2,7 @@
 
 from producer.quote.census import Census, QuotePlan, take_census
 from producer.quote.document import ModelQuote, Quote, RubleSpan
-from producer.quote.making import make_quote, quote_of
+from producer.quote.making import make_quote
 from producer.quote.model_facts import LearnedStatistics
 
 __all__ = [
@@ -13,6 +13,5 @@ __all__ = [
     "QuotePlan",
     "RubleSpan",
     "make_quote",
-    "quote_of",
     "take_census",
 ]

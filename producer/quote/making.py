@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Final
@@ -63,37 +63,19 @@ def make_quote(
     Raises:
         InvalidSource: the source can't be read to its end.
     """
-    return quote_of(take_census(rows, plan), plan, prices, statistics, now=now)
-
-
-def quote_of(
-    census: Census,
-    plan: QuotePlan,
-    prices: PriceTable,
-    statistics: LearnedStatistics,
-    *,
-    now: datetime,
-) -> Quote:
-    """Return the quote of counted rows."""
-    groups = census.groups
-    calibrations = statistics.calibrations([kind_of(*kind) for kind in groups])
-    questions = [question for group in groups.values() for question in group.questions]
-    outputs, ratios = statistics.outputs(questions), statistics.cost_ratios()
-    prices = prices.as_charged(ratios)
-    made = {
-        kind: estimate(group, prices.for_model(kind[0]), calibrations.get(kind_of(*kind)), outputs)
-        for kind, group in groups.items()
-    }
-    asked = sum(group.rows for group in groups.values())
+    census = take_census(rows, plan)
+    estimates = _estimated(census.groups, prices, statistics)
+    made, prices = estimates.made, estimates.prices
+    asked = sum(group.rows for group in census.groups.values())
     per_minute = statistics.per_minute()
     seconds = round(asked * 60 / per_minute, 1) if per_minute else None
     end = now + timedelta(seconds=seconds or 0)
     taken = sum(one.input.expected for one in made.values())
     given = sum(one.output.expected for one in made.values())
-    facts = _lane_facts(groups, made, plan, prices, statistics)
+    facts = _lane_facts(census.groups, estimates, plan, statistics)
     lanes = quote_lanes(facts, seconds, census.by, now)
     shutdowns = Shutdowns(now.date(), end.date(), statistics.model_list())
-    chosen = _chosen(made, prices, calibrations, shutdowns)
+    chosen = _chosen(estimates, shutdowns)
     return Quote(
         rows=census.rows,
         pictures=census.pictures,
@@ -106,7 +88,7 @@ def quote_of(
         joined=census.joined,
         near_pairs=tuple(NearPairQuote(**asdict(one)) for one in census.near_pairs),
         unseen=census.unseen,
-        crops=_crops(census, made, prices, calibrations, outputs),
+        crops=_crops(census, estimates),
         read_bytes=census.read_bytes,
         tokens=round(taken + given),
         input_tokens=round(taken),
@@ -118,33 +100,54 @@ def quote_of(
         chosen=chosen,
         models=_compare(census, plan, prices, statistics, given / max(1, asked), shutdowns, chosen),
         warnings=shutdowns.warnings((kind[0] for kind in made), plan.rules),
-        notes=(
-            *_notes_of_seller(made, ratios),
-            *lane_notes(facts, lanes),
-            *_notes(census, made, prices, calibrations),
-        ),
+        notes=(*_notes_of_seller(estimates), *lane_notes(facts, lanes), *_notes(census, estimates)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Estimates:
+    """The estimates of the requested models, and what they are made with."""
+
+    made: Mapping[Kind, Estimate]
+    #: As the seller has charged them, and by which share that differs from the price table.
+    prices: PriceTable
+    ratios: Mapping[str, float]
+    calibrations: Mapping[str, TokenCalibration | None]
+    outputs: Mapping[str, Output]
+
+    def estimate(self, kind: Kind, group: Group) -> Estimate:
+        """Return the estimate of rows that ask this model."""
+        return estimate(group, self.prices.for_model(kind[0]), self.calibration(kind), self.outputs)
+
+    def calibration(self, kind: Kind) -> TokenCalibration | None:
+        """Return how the model's token counts differ from the tables, if enough is known."""
+        return self.calibrations.get(kind_of(*kind))
+
+
+def _estimated(
+    groups: Mapping[Kind, Group], prices: PriceTable, statistics: LearnedStatistics
+) -> _Estimates:
+    calibrations = statistics.calibrations([kind_of(*kind) for kind in groups])
+    questions = [question for group in groups.values() for question in group.questions]
+    outputs, ratios = statistics.outputs(questions), statistics.cost_ratios()
+    empty = _Estimates({}, prices.as_charged(ratios), ratios, calibrations, outputs)
+    made = {kind: empty.estimate(kind, group) for kind, group in groups.items()}
+    return replace(empty, made=made)
 
 
 def _lane_facts(
     groups: Mapping[Kind, Group],
-    made: Mapping[Kind, Estimate],
+    estimates: _Estimates,
     plan: QuotePlan,
-    prices: PriceTable,
     statistics: LearnedStatistics,
 ) -> tuple[LaneFacts, ...]:
     batches = load_batch_table(plan.settings.batches_file)
-    tables = LaneTables(prices, batches, load_profile(plan.settings.provider))
+    tables = LaneTables(estimates.prices, batches, load_profile(plan.settings.provider))
+    made = estimates.made
     return lane_facts(groups, made, tables, statistics.batches_seen([kind[0] for kind in made]))
 
 
-def _crops(
-    census: Census,
-    made: Mapping[Kind, Estimate],
-    prices: PriceTable,
-    calibrations: Mapping[str, TokenCalibration | None],
-    outputs: Mapping[str, Output],
-) -> CropsQuote:
+def _crops(census: Census, estimates: _Estimates) -> CropsQuote:
     """Compare with the same rows without crops."""
     tokens, cost, is_priced = 0.0, 0, True
     for kind, group in census.groups.items():
@@ -155,8 +158,7 @@ def _crops(
             pictures=group.pictures - group.crop_pictures,
             texts=group.texts - group.crop_texts,
         )
-        price, calibration = prices.for_model(kind[0]), calibrations.get(kind_of(*kind))
-        without, cropped = estimate(whole, price, calibration, outputs), made[kind]
+        without, cropped = estimates.estimate(kind, whole), estimates.made[kind]
         tokens += cropped.input.expected - without.input.expected
         if cropped.cost and without.cost:
             cost += cropped.cost[1] - without.cost[1]
@@ -170,18 +172,13 @@ def _crops(
     )
 
 
-def _chosen(
-    made: Mapping[Kind, Estimate],
-    prices: PriceTable,
-    calibrations: Mapping[str, TokenCalibration | None],
-    shutdowns: Shutdowns,
-) -> tuple[ModelQuote, ...]:
+def _chosen(estimates: _Estimates, shutdowns: Shutdowns) -> tuple[ModelQuote, ...]:
     """Return the quotes of the requested models, details and efforts."""
     return tuple(
-        _model_quote(kind, one, prices, calibrations.get(kind_of(*kind)), shutdowns).model_copy(
-            update={"chosen": True}
-        )
-        for kind, one in made.items()
+        _model_quote(
+            kind, one, estimates.prices, estimates.calibration(kind), shutdowns
+        ).model_copy(update={"chosen": True})
+        for kind, one in estimates.made.items()
     )
 
 
@@ -335,10 +332,10 @@ def _picture_tokens(
     return most, least
 
 
-def _notes_of_seller(made: Mapping[Kind, Estimate], ratios: Mapping[str, float]) -> Iterator[str]:
+def _notes_of_seller(estimates: _Estimates) -> Iterator[str]:
     """Report where the seller's prices differ from the price table."""
-    for model in dict.fromkeys(kind[0] for kind in made):
-        ratio = ratios.get(model, 1)
+    for model in dict.fromkeys(kind[0] for kind in estimates.made):
+        ratio = estimates.ratios.get(model, 1)
         if abs(ratio - 1) > _NOTED:
             yield (
                 f"answers of {model} have cost {ratio:.3f} of what the price table says, by the"
@@ -346,17 +343,12 @@ def _notes_of_seller(made: Mapping[Kind, Estimate], ratios: Mapping[str, float])
             )
 
 
-def _notes(
-    census: Census,
-    made: Mapping[Kind, Estimate],
-    prices: PriceTable,
-    calibrations: Mapping[str, TokenCalibration | None],
-) -> tuple[str, ...]:
+def _notes(census: Census, estimates: _Estimates) -> tuple[str, ...]:
     """Return notes about uncertain figures, and about answers that would be paid in vain."""
     notes = []
-    for kind, one in made.items():
+    for kind, one in estimates.made.items():
         model, detail, _ = kind
-        price, calibration = prices.for_model(model), calibrations.get(kind_of(*kind))
+        price, calibration = estimates.prices.for_model(model), estimates.calibration(kind)
         if price is None:
             notes.append(f"{model} has no price, so its cost is not known; enter one: {ENTER}")
         elif not price.confirmed:

@@ -92,7 +92,7 @@ def _lines(file: TextIO) -> Callable[[RefusedPicture], None]:
 def noting_refused(
     out: Path | None, rows: list[RefusedRow] | None
 ) -> Iterator[Callable[[RefusedPicture], None]]:
-    """Give a function that adds a refused row to the file and to the list, if wanted.
+    """Give a function that adds refused rows to the file and the list.
 
     Raises:
         RecordRefused, RecordFailed: as `refused_file`.
