@@ -38,7 +38,7 @@ def page_begins(kind: str) -> str:
 
 
 def html_page(kind: str, title: str, parts: Iterable[str]) -> str:
-    """Return a page with these parts of its body; it opens from disk and loads nothing."""
+    """Return a page with these parts in its body; it loads nothing."""
     return "\n".join(
         (
             page_begins(kind),
