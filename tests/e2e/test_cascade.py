@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 ROWS: Final = 120
 CHEAP, MIDDLE, STRONG = "gpt-6-luna", "gpt-5.6-luna", "gpt-6.1-terra"
 LADDER: Final = f"{CHEAP},{STRONG}"
+#: A sample is drawn by the path of OUT: by this one, each run of a test draws the same rows.
+OUT: Final = "/proc/self/cwd/out.jsonl"
 PROMISE: Final = ("--agree", "0.9", "--confidence", "0.9")
 PAGE: Final = blocks(ROOT / "docs" / "cascade.md")
 CARD: Final = next(block.text for block in PAGE if block.language == "json")
@@ -55,7 +57,7 @@ def quality(fleet: Fleet, accuracy: float, sureness: str) -> None:
 
 
 def run(fleet: Fleet, *words: str, ladder: str = LADDER) -> tuple[int, Any, str]:
-    common = ("photos", "-p", "What is sold?", "--schema", "card.json", "-o", "out.jsonl")
+    common = ("photos", "-p", "What is sold?", "--schema", "card.json", "-o", OUT)
     given = ("--cascade", ladder, "--yes", "--json", *words)
     done = fleet.visionq("run", *common, *given)
     return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
@@ -82,7 +84,7 @@ def agreement(folder: Path) -> float:
 
 def test_a_ladder_keeps_its_promise_and_saves(fleet: Fleet, folder: Path) -> None:
     """As its page shows it: a sample, unsure rows go up, and ledger, OUT and bill say the same."""
-    words = shlex.split(shell_lines(EXAMPLE)[0])[1:]
+    words = shlex.split(shell_lines(EXAMPLE)[0].replace("out.jsonl", OUT))[1:]
     done = fleet.visionq(*words, "--audit", "5", "--json")
     assert done.returncode == 0, done.stderr
     said, found = written(done.stderr), json.loads(done.stdout)
