@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.packing import PackerBench
-from visionq.contract import Api, DelayReason, State
+from tests.support.packing import PackerBench, proven_bench
+from visionq.contract import DelayReason, State
 from visionq.ledger.budgets import BudgetScope
-from visionq.ledger.provider_batches import BatchSupport, open_batches, write_support
+from visionq.ledger.provider_batches import open_batches
 from visionq.ledger.replay import replay
 from visionq.names import CELERY_RESULT, JOB
 from visionq.pricing.batch_lane import load_batch_table
@@ -23,23 +23,11 @@ if TYPE_CHECKING:
 
     from worker.packing import Packer
 
-MODEL = "gpt-6-luna"
-
 
 @pytest.fixture
 def bench(redis: Redis) -> Iterator[PackerBench]:
-    """A provider of whom it is known that it takes pictures in batches."""
-    bench = PackerBench(redis)
-    write_support(redis, "k1", MODEL, Api.RESPONSES, BatchSupport(works=True))
-    yield bench
-    bench.close()
-
-
-def pack(bench: PackerBench, packer: Packer) -> str:
-    """Run until a batch is out; return its id at the provider."""
-    packer.run()
-    packer.run()
-    return f"batch_{len(bench.provider.batches)}"
+    with proven_bench(redis) as bench:
+        yield bench
 
 
 def end(bench: PackerBench, packer: Packer, *jobs: str) -> None:
@@ -65,7 +53,7 @@ def test_an_answered_question_takes_no_line(bench: PackerBench) -> None:
     first = bench.submit(1)
     end(bench, packer, first)
     again = bench.submit(1)
-    pack(bench, packer)
+    bench.pack(packer)
     assert len(bench.provider.batches) == 1
     assert bench.view(again).state is State.COMPLETED
     found = result(bench, again)
@@ -77,7 +65,7 @@ def test_one_asks_for_all(bench: PackerBench) -> None:
     """Put one line for jobs that ask the same; its answer serves them all."""
     packer = bench.packer()
     jobs = [bench.submit(2) for _ in range(3)]
-    batch_id = pack(bench, packer)
+    batch_id = bench.pack(packer)
     assert len(bench.provider.batches[batch_id].lines) == 1
     reasons = sorted(str(bench.view(job).reason) for job in jobs)
     assert reasons == [DelayReason.BATCH, DelayReason.FOLLOWS, DelayReason.FOLLOWS]
@@ -90,13 +78,13 @@ def test_a_budget_holds_in_the_lane(bench: PackerBench) -> None:
     """Reserve at the price of the batch; have what does not fit wait until there is room."""
     packer = bench.packer()
     probe = bench.submit(tenant="shop")
-    pack(bench, packer)
+    bench.pack(packer)
     (record,) = open_batches(bench.redis)
     end(bench, packer, probe)
     room = bench.half_price(1) + record.reserved * 5 // 2
     bench.ledger.set_budget(BudgetScope.tenant("shop"), rubles(room))
     jobs = [bench.submit(tenant="shop") for _ in range(3)]
-    batch_id = pack(bench, packer)
+    batch_id = bench.pack(packer)
     assert len(bench.provider.batches[batch_id].lines) == 2
     assert DelayReason.BUDGET in {bench.view(job).reason for job in jobs}
     end(bench, packer, *jobs)
@@ -124,7 +112,7 @@ def test_a_replay_is_a_new_job_of_the_same_lane(bench: PackerBench) -> None:
     bench.ledger.cancel([job])
     ((_, entered),) = replay(bench.ledger, [job])
     assert not isinstance(entered, Exception)
-    pack(bench, packer)
+    bench.pack(packer)
     end(bench, packer, entered.id)
     assert result(bench, entered.id)["service_tier"] == "batch"
     assert bench.money() == {"settled": bench.half_price(1)}

@@ -12,6 +12,7 @@ import pytest
 from redis.exceptions import BusyLoadingError
 
 from tests.support.packing import (
+    MODEL,
     KilledError,
     Killer,
     PackerBench,
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 
     from worker.packing import Packer
 
-MODEL = "gpt-6-luna"
-
 
 @pytest.fixture
 def bench(redis: Redis) -> Iterator[PackerBench]:
@@ -63,19 +62,12 @@ def proven(bench: PackerBench) -> PackerBench:
 half_price = PackerBench.half_price
 
 
-def pack(bench: PackerBench, packer: Any) -> str:
-    """Run until a batch is out; returns its id at the provider."""
-    packer.run()
-    packer.run()
-    return f"batch_{len(bench.provider.batches)}"
-
-
 def test_jobs_are_answered_by_a_batch_at_half_the_price(proven: PackerBench) -> None:
     """Jobs of the batch lane wait for one batch, and are answered and paid by its lines."""
     packer = proven.packer()
     jobs = [proven.submit() for _ in range(5)]
     assert not proven.ledger.dispatch().hints
-    batch_id = pack(proven, packer)
+    batch_id = proven.pack(packer)
     assert list(proven.provider.batches) == [batch_id]
     (record,) = open_batches(proven.redis)
     assert (record.state, record.lines, record.batch_id) == (BatchState.OUT, 5, batch_id)
@@ -108,7 +100,7 @@ def test_a_job_with_a_fallback_keeps_its_pictures(proven: PackerBench) -> None:
     """The fallback asks about them too, after a refusal that may have been paid."""
     jobs = [proven.submit() for _ in range(2)]
     proven.redis.hset(JOB + jobs[0], "fallback", "gpt-6.1-terra")
-    pack(proven, proven.packer())
+    proven.pack(proven.packer())
     assert proven.ledger.make(release_pictures(jobs)) == jobs[1:]
 
 
@@ -157,7 +149,7 @@ def test_a_lost_answer_to_a_creation_makes_no_second_batch(proven: PackerBench) 
     jobs = [proven.submit() for _ in range(2)]
     proven.provider.faults.lose_creation_answer = 1
     proven.provider.faults.hide_newest = 1
-    pack(proven, packer)
+    proven.pack(packer)
     proven.pass_time(200)
     packer.run()
     assert [one.state for one in open_batches(proven.redis)] == [BatchState.CREATING]
@@ -173,7 +165,7 @@ def test_a_refused_creation_forgets_no_unclear_one(proven: PackerBench) -> None:
     jobs = [proven.submit() for _ in range(2)]
     proven.provider.faults.lose_creation_answer = 1
     proven.provider.faults.hide_newest = 1
-    pack(proven, packer)
+    proven.pack(packer)
     proven.provider.faults.refuse_creation = ProviderUnavailable("the provider is out")
     proven.pass_time(400)
     packer.run()
@@ -190,7 +182,7 @@ def test_a_batch_that_turns_up_too_late_is_stopped(proven: PackerBench) -> None:
     job = proven.submit()
     proven.provider.faults.lose_creation_answer = 1
     proven.provider.faults.hide_newest = 1
-    pack(proven, packer)
+    proven.pack(packer)
     proven.pass_time(400)
     packer.run()
     proven.provider.faults.hide_newest = 0
@@ -236,7 +228,7 @@ def test_expired_lines_cost_nothing_and_go_into_the_next_batch(proven: PackerBen
     """Of a batch that expires, what was answered is paid, and the rest is packed again."""
     packer = proven.packer()
     jobs = [proven.submit() for _ in range(4)]
-    batch_id = pack(proven, packer)
+    batch_id = proven.pack(packer)
     proven.provider.answer(batch_id, 3)
     proven.provider.end(batch_id, BatchStatus.EXPIRED)
     proven.pass_time(300)
@@ -252,7 +244,7 @@ def test_a_line_in_no_file_stays_unknown(proven: PackerBench) -> None:
     """A line that the provider lost may have been paid: its money is unknown."""
     packer = proven.packer()
     job = proven.submit(on_unknown_billing="hold")
-    batch_id = pack(proven, packer)
+    batch_id = proven.pack(packer)
     (token,) = [line["custom_id"] for line in proven.provider.batches[batch_id].lines]
     proven.provider.faults.drop = {token}
     proven.provider.end(batch_id)
@@ -267,7 +259,7 @@ def test_what_the_provider_forgets_is_given_up_after_a_day(proven: PackerBench, 
     """Hope for a batch, or the files of its answers, for a day; then its money is unknown."""
     packer = proven.packer()
     job = proven.submit(on_unknown_billing="hold")
-    proven.provider.end(pack(proven, packer))
+    proven.provider.end(proven.pack(packer))
     getattr(proven.provider, lost).clear()
     for hours in (20, 7):
         assert proven.view(job).state is State.WAITING
@@ -283,7 +275,7 @@ def test_the_first_batch_is_one_line(bench: PackerBench) -> None:
     """Whether a model takes pictures in batches is found out by one of them."""
     packer = bench.packer()
     jobs = [bench.submit() for _ in range(3)]
-    batch_id = pack(bench, packer)
+    batch_id = bench.pack(packer)
     assert len(bench.provider.batches[batch_id].lines) == 1
     packer.run()
     assert len(bench.provider.batches) == 1
@@ -297,7 +289,7 @@ def test_without_a_batch_api_everything_goes_online(bench: PackerBench) -> None:
     bench.provider.faults.refuse_creation = BatchApiMissing("there is none here")
     packer = bench.packer(dependencies=without_flex(bench.dependencies))
     jobs = [bench.submit() for _ in range(3)]
-    pack(bench, packer)
+    bench.pack(packer)
     bench.pass_time(10)
     packer.run()
     worker = bench.online_worker()
@@ -340,7 +332,7 @@ def test_a_line_costs_what_the_models_own_row_says(proven: PackerBench) -> None:
     )
     packer = proven.packer(dependencies=replace(proven.dependencies, prices=prices))
     proven.submit()
-    proven.provider.end(pack(proven, packer))
+    proven.provider.end(proven.pack(packer))
     proven.pass_time(600)
     packer.run()
     assert proven.money() == {"settled": -(-half_price(1) // 2)}
@@ -350,7 +342,7 @@ def test_a_cancelled_job_keeps_the_cost_of_its_line(proven: PackerBench) -> None
     """Cancelling a job whose line is out drops its answer's delivery, and keeps its cost."""
     packer = proven.packer()
     job = proven.submit()
-    batch_id = pack(proven, packer)
+    batch_id = proven.pack(packer)
     proven.ledger.cancel([job])
     assert proven.view(job).state is State.CANCELLED
     proven.provider.end(batch_id)
@@ -366,7 +358,7 @@ def test_half_the_price_or_no_answer(proven: PackerBench) -> None:
     proven.online_worker()
     packer = proven.packer()
     answered, expired = (proven.submit(deadline=proven.moment(3600)) for _ in range(2))
-    batch_id = pack(proven, packer)
+    batch_id = proven.pack(packer)
     proven.ledger.steer_gate("k1", GateOrder.CLOSE)
     never_taken = proven.submit(deadline=proven.moment(3600))
     proven.provider.answer(batch_id, 1)
@@ -384,7 +376,7 @@ def test_a_batch_that_nobody_waits_for_is_stopped(proven: PackerBench) -> None:
     """When all jobs of a batch are cancelled, nothing more of it is answered or paid."""
     packer = proven.packer()
     jobs = [proven.submit() for _ in range(3)]
-    batch_id = pack(proven, packer)
+    batch_id = proven.pack(packer)
     proven.provider.answer(batch_id, 1)
     for cancelled, status in ((jobs[:2], BatchStatus.IN_PROGRESS), (jobs, BatchStatus.CANCELLING)):
         proven.ledger.cancel(cancelled)
@@ -402,7 +394,7 @@ def test_a_closed_gate_stops_packing(proven: PackerBench) -> None:
     """While the key's gate is closed, nothing is prepared and no record is begun."""
     proven.ledger.steer_gate("k1", GateOrder.CLOSE)
     job = proven.submit()
-    pack(proven, proven.packer())
+    proven.pack(proven.packer())
     assert proven.view(job).state is State.QUEUED
     assert open_batches(proven.redis) == ()
     assert proven.provider.batches == {}
@@ -422,7 +414,7 @@ def test_a_deadline_that_nears_brings_lines_back_online(proven: PackerBench) -> 
     packer = proven.packer()
     jobs = [proven.submit(lane="auto", by=proven.moment(6 * 3600)) for _ in range(3)]
     assert not proven.ledger.dispatch().hints
-    batch_id = pack(proven, packer)
+    batch_id = proven.pack(packer)
     proven.provider.answer(batch_id, 1)
     seen: list[str] = []
     while proven.clock.now < proven.start + 6 * 3600:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.packing import PackerBench
+from tests.support.packing import MODEL, PackerBench, proven_bench
 from visionq.contract import Api, DelayReason, State
 from visionq.errors import (
     AccessDenied,
@@ -39,24 +39,13 @@ if TYPE_CHECKING:
 
     from worker.packing import Packer
 
-MODEL = "gpt-6-luna"
 HOUR = 3600.0
 
 
 @pytest.fixture
 def bench(redis: Redis) -> Iterator[PackerBench]:
-    """A provider of whom it is known that it takes pictures in batches."""
-    bench = PackerBench(redis)
-    write_support(redis, "k1", MODEL, Api.RESPONSES, BatchSupport(works=True))
-    yield bench
-    bench.close()
-
-
-def pack(bench: PackerBench, packer: Packer) -> str:
-    """Run until a batch is out; return its id at the provider."""
-    packer.run()
-    packer.run()
-    return f"batch_{len(bench.provider.batches)}"
+    with proven_bench(redis) as bench:
+        yield bench
 
 
 def live(bench: PackerBench, packer: Packer, seconds: float, step: float = 5) -> None:
@@ -117,7 +106,7 @@ def test_a_lease_that_lapses_as_lines_are_settled_loses_none(
     held_up: Any = HeldUp(bench)
     packer = bench.packer(dependencies=replace(bench.dependencies, ledger=held_up))
     jobs = [bench.submit() for _ in range(2)]
-    batch_id = pack(bench, packer)
+    batch_id = bench.pack(packer)
     bench.provider.answer(batch_id, answered)
     bench.provider.end(batch_id, BatchStatus.EXPIRED)
     held_up.is_due = True
@@ -138,7 +127,7 @@ def test_a_look_that_fails_is_repeated_ever_more_rarely(bench: PackerBench, call
     """A download that breaks off does not begin again every few seconds for a day."""
     packer = bench.packer()
     job = bench.submit()
-    batch_id = pack(bench, packer)
+    batch_id = bench.pack(packer)
     bench.provider.end(batch_id)
     moments = failing(bench, call, out_of_order)
     live(bench, packer, 4800, step=10)
@@ -155,14 +144,14 @@ def test_a_batch_that_breaks_the_packer_keeps_no_other_waiting(bench: PackerBenc
     """Settle the next batch although one can't be read."""
     packer = bench.packer()
     broken = bench.submit()
-    pack(bench, packer)
+    bench.pack(packer)
     (record,) = open_batches(bench.redis)
     redis: Any = bench.redis
     lines = PROVIDER_BATCH_LINES + record.id
     ((token, whole),) = redis.hgetall(lines).items()
     redis.hset(lines, token, json.dumps({"job": broken, "images": "unreadable"}))
     sound = bench.submit()
-    pack(bench, packer)
+    bench.pack(packer)
     for batch_id in bench.provider.batches:
         bench.provider.end(batch_id)
     live(bench, packer, 60)
@@ -204,7 +193,7 @@ def test_cancelling_gives_up_what_can_not_be_fetched(bench: PackerBench) -> None
     """An operator gives up answers that can't be fetched: their lines are unknown."""
     packer = bench.packer()
     job = bench.submit(on_unknown_billing="hold")
-    bench.provider.end(pack(bench, packer))
+    bench.provider.end(bench.pack(packer))
     failing(bench, "lines", out_of_order)
     live(bench, packer, HOUR)
     assert states(bench) == [BatchState.COLLECTING]
@@ -218,7 +207,7 @@ def test_cancelling_gives_up_no_answer_that_can_be_fetched(bench: PackerBench) -
     """`cancel` of a batch that has just ended, or ends by it, loses none of its answers."""
     packer = bench.packer()
     jobs = [bench.submit() for _ in range(2)]
-    batch_id = pack(bench, packer)
+    batch_id = bench.pack(packer)
     cancelled(bench)
     live(bench, packer, 10)
     assert bench.provider.batches[batch_id].shown.status is BatchStatus.CANCELLING
@@ -238,7 +227,7 @@ def test_a_deadline_gives_up_no_answer(bench: PackerBench) -> None:
     packer = bench.packer()
     bench.online_worker()
     job = bench.submit(lane="auto", by=bench.moment(5 * HOUR))
-    bench.provider.end(pack(bench, packer))
+    bench.provider.end(bench.pack(packer))
     failing(bench, "lines", out_of_order)
     live(bench, packer, 6 * HOUR, step=60)
     assert states(bench) == [BatchState.COLLECTING]
@@ -252,7 +241,7 @@ def test_an_overdue_batch_that_is_not_ended_can_be_given_up(bench: PackerBench) 
     """After its day, `cancel` stops a batch, and once more gives up what the provider keeps."""
     packer = bench.packer()
     job = bench.submit(on_unknown_billing="hold")
-    pack(bench, packer)
+    bench.pack(packer)
     cancelled(bench)
     live(bench, packer, HOUR, step=60)
     cancelled(bench)  # too early: the provider may still end it
@@ -359,7 +348,7 @@ def test_a_refused_first_line_leaves_no_file(bench: PackerBench) -> None:
     write_support(bench.redis, "k1", MODEL, Api.RESPONSES, BatchSupport())
     packer = bench.packer()
     bench.submit()
-    bench.provider.refuse_lines(pack(bench, packer))
+    bench.provider.refuse_lines(bench.pack(packer))
     live(bench, packer, 30)
     assert read_support(bench.redis, "k1", MODEL, Api.RESPONSES).works is False
     assert bench.provider.stored_files == {}
@@ -373,7 +362,7 @@ def test_deadlines_are_kept_while_a_long_file_is_filled(bench: PackerBench) -> N
     packer: Any = bench.packer()
     bench.online_worker()
     ended = bench.submit()
-    bench.provider.end(pack(bench, packer))
+    bench.provider.end(bench.pack(packer))
     for number in range(8):
         bench.submit(number)
     urgent = bench.submit(lane="auto", by=bench.moment(3 * HOUR), model="gpt-6-sol")

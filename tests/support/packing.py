@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
 
@@ -18,8 +19,9 @@ from tests.support.pictures import picture
 from tests.support.worker import Parts, dependencies_of
 from tests.support.worker_ledger import WorkerLedger
 from visionq.blobs import open_blobs
-from visionq.contract import Lane, Usage
+from visionq.contract import Api, Lane, Usage
 from visionq.ledger import LedgerOptions, NewJob, Registration, Submitted
+from visionq.ledger.provider_batches import BatchSupport, write_support
 from visionq.names import CELERY_RESULT, HINT_QUEUES, QUEUE_BATCH
 from visionq.pricing.batch_lane import load_batch_table
 from visionq.pricing.prices import cost_nano_rubles, load_prices
@@ -31,11 +33,15 @@ from worker.packing.leadership import Leadership
 from worker.threads.heartbeat import Leases
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from redis import Redis
 
     from visionq.ledger import Hint, Ledger
     from worker.pipeline import Dependencies
 
+#: The model of all jobs that name none.
+MODEL: Final = "gpt-6-luna"
 _numbers = itertools.count(1)
 
 
@@ -68,7 +74,7 @@ class PackerBench(Parts):
     @staticmethod
     def half_price(lines: int) -> int:
         """Return what answered lines cost, in nano-rubles."""
-        price = load_prices().for_model("gpt-6-luna")
+        price = load_prices().for_model(MODEL)
         assert price is not None
         usage = Usage(input_tokens=INPUT_TOKENS, output_tokens=OUTPUT_TOKENS)
         return lines * cost_nano_rubles(price.times(0.5), usage)
@@ -132,6 +138,12 @@ class PackerBench(Parts):
             self.ledger.expire(found.expired)
         return hints
 
+    def pack(self, packer: Packer) -> str:
+        """Run until a batch is out; return its id at the provider."""
+        packer.run()
+        packer.run()
+        return f"batch_{len(self.provider.batches)}"
+
     def start_anew(self) -> None:
         """Forget everything."""
         self.redis.flushall()
@@ -141,6 +153,15 @@ class PackerBench(Parts):
         """Return the answer to a completed job."""
         stored: Any = self.redis.get(CELERY_RESULT + job_id)
         return str(json.loads(stored)["result"]["text"])
+
+
+@contextmanager
+def proven_bench(redis: Redis) -> Iterator[PackerBench]:
+    """A bench whose provider is known to take pictures in batches."""
+    bench = PackerBench(redis)
+    write_support(redis, "k1", MODEL, Api.RESPONSES, BatchSupport(works=True))
+    yield bench
+    bench.close()
 
 
 def without_flex(dependencies: Dependencies) -> Dependencies:
