@@ -114,7 +114,9 @@ def test_both_sides_hash_alike(photos: Path) -> None:
         there = hash_of(Image.open(path))
         assert here is not None
         assert there is not None
-        assert (here.distance(there) or 0) <= 1
+        distance = here.distance(there)
+        assert distance is not None
+        assert distance <= 1
 
 
 def test_a_detached_run_makes_no_page() -> None:

@@ -44,7 +44,7 @@ def merge(sidecar: bytes | None, **values: Any) -> bytes:
 
 
 def properties(sidecar: bytes) -> dict[str, list[str]]:
-    """Return the texts of each property, in their order; marks of ours have none."""
+    """Return the texts of each property in their order; our own marks are a set."""
     found = {}
     root = ET.fromstring(sidecar)  # noqa: S314  # written by us
     for description in root.iter(f"{{{RDF}}}Description"):
@@ -120,7 +120,7 @@ def test_a_later_answer_replaces_ours(first: dict[str, Any], second: dict[str, A
 
 
 def test_an_answer_without_keywords_takes_none_away() -> None:
-    """What a later answer doesn't say is kept from the earlier one."""
+    """Keep what a later answer does not name."""
     kept = merge(merge(None, title="Cup", keywords=("red",)), title="Mug")
     assert properties(kept) == properties(merge(None, title="Mug", keywords=("red",)))
 
