@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
+    from producer.run.plan import RunPlan
+    from producer.run.workflow import Workflow
+    from visionq.settings import Settings
 
 #: Key of the command's arguments in click's context.
 _GIVEN: Final = "visionq.arguments"
@@ -143,30 +146,46 @@ def run(
             near_page=near_page,
             form=take_table_form(options, settings.time_zone, folder_of(source)),
         )
-        described = take_source_options(options)
-        ladder = take_ladder(options)
-        asked = take_question(options)
-        if ladder is not None:
-            check_ladder_options(run_options, options)
-            asked["model"] = ladder.models[0]
-        if detach and STDIN in (source, asked["prompt"]):
+        if detach and STDIN in (source, options["prompt"]):
             raise click.UsageError("--detach leaves stdin behind: give SOURCE and prompt as files")
-        plan = make_plan(
-            source,
-            run_options,
-            source_options=described,
-            asked=asked,
-            settings=settings,
-            stdin=sys.stdin.buffer,
-            migrations=found_migrations(settings),
-        )
-        workflow = None
-        if ladder is not None:
-            from producer.cascade.cascade_workflow import CascadeWorkflow  # noqa: PLC0415  # likewise
-
-            plan, workflow = with_ladder(plan, ladder, settings), CascadeWorkflow
+        terminal = Terminal(yes=yes, as_json=as_json)
+        plan, workflow = _planned(source, run_options, options, settings, terminal)
         given = click.get_current_context().meta[_GIVEN] if detach else None
-        terminal, model = Terminal(yes=yes, as_json=as_json), plan.question.options["model"]
-        if model != (named := asked.get("model") or settings.default_model):
-            terminal.say(f"model: {named} is migrated to {model} (`visionq models show`)")
         return work(plan, settings, terminal, given and again(given), workflow)
+
+
+def _planned(
+    source: str,
+    run_options: RunOptions,
+    options: dict[str, Any],
+    settings: Settings,
+    terminal: Terminal,
+) -> tuple[RunPlan, type[Workflow] | None]:
+    """Return the plan and, with a ladder, the workflow that asks its models.
+
+    Tell the user if the model is migrated.
+    """
+    described = take_source_options(options)
+    ladder = take_ladder(options)
+    asked = take_question(options)
+    if ladder is not None:
+        check_ladder_options(run_options, options)
+        asked["model"] = ladder.models[0]
+    plan = make_plan(
+        source,
+        run_options,
+        source_options=described,
+        asked=asked,
+        settings=settings,
+        stdin=sys.stdin.buffer,
+        migrations=found_migrations(settings),
+    )
+    workflow = None
+    if ladder is not None:
+        from producer.cascade.cascade_workflow import CascadeWorkflow  # noqa: PLC0415  # as above
+
+        plan, workflow = with_ladder(plan, ladder, settings), CascadeWorkflow
+    model = plan.question.options["model"]
+    if model != (named := asked.get("model") or settings.default_model):
+        terminal.say(f"model: {named} is migrated to {model} (`visionq models show`)")
+    return plan, workflow

@@ -124,11 +124,8 @@ def draft(
         raise InvalidJob(f"give the keywords of `submit` as a mapping, not {shown(fields)}")
     fields = with_schema(fields)
     pictures = take_pictures(fields.get("images", ()), most_bytes(fields, settings))
-    document = prepare({**fields, "images": pictures.references}, settings, migrations)
-    job = NewJob(
-        job_id, document, current_trace(), defaulted(fields), migrated=migrated(fields, document)
-    )
-    return Draft(job, pictures.contents)
+    fields = {**fields, "images": pictures.references}
+    return Draft(_new_job(fields, settings, job_id, migrations), pictures.contents)
 
 
 def redirected(
@@ -142,9 +139,16 @@ def redirected(
     if not migrations.by_key:
         return one
     fields = {**with_schema(fields), "images": one.job.document.images}
+    return replace(one, job=_new_job(fields, settings, one.job.id, migrations))
+
+
+def _new_job(
+    fields: Mapping[str, Any], settings: Settings, job_id: str, migrations: ModelMigrations
+) -> NewJob:
     document = prepare(fields, settings, migrations)
-    job = replace(one.job, document=document, migrated=migrated(fields, document))
-    return replace(one, job=job)
+    return NewJob(
+        job_id, document, current_trace(), defaulted(fields), migrated=migrated(fields, document)
+    )
 
 
 def current_trace() -> str:
