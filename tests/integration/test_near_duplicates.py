@@ -23,7 +23,7 @@ from visionq.ledger.near_answers import NearAnswers, NearPicture
 from visionq.names import ANSWER, NEAR_HASHES
 from visionq.pricing.money import nano_rubles
 from worker.images.alike import hash_of
-from worker.pipeline import steps
+from worker.pipeline import steps, together
 from worker.work import work
 
 if TYPE_CHECKING:
@@ -166,6 +166,24 @@ def test_of_two_at_once_the_second_waits(near: Bench, processes: int) -> None:
     assert nothing == [None] * 3
     assert seen is not None
     assert seen.picture.cache_key == keys[0].cache_key
+
+
+def test_each_question_of_a_shared_call_is_found(
+    near: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Questions that were answered together are found for a near-duplicate, each by itself."""
+    monkeypatch.setattr(together, "WINDOW", 0)
+
+    def asked(data: bytes) -> list[str]:
+        questions = ("What is it?", "Is it new?", "Whose is it?")
+        return [near.submit(data, near=4, together=True, prompt=one) for one in questions]
+
+    jobs = asked(png(22))
+    near.run(jobs[0])  # and with it the others
+    free = [result(near.run(one)) for one in asked(jpeg(22))]
+    assert near.simulator.bill()["calls"] == 1
+    assert [one.near and one.near.job_id for one in free] == jobs
+    assert near.is_booked()
 
 
 def test_a_failed_call_leaves_no_answer(near: Bench) -> None:

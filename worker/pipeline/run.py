@@ -143,10 +143,10 @@ async def _end_of(attempt: Attempt, lease: Lease) -> Ending:
 
 def _steps_of(attempt: Attempt) -> tuple[Step, ...]:
     usual = REPAIR_STEPS if attempt.claim.faulty else STEPS
+    if attempt.joins is not None:
+        usual = JOIN_STEPS
     if attempt.job.near is not None and not attempt.claim.faulty:
         usual = (*usual[:-2], LOOK_UP_NEAR, *usual[-2:])
-    if attempt.joins is not None:
-        return JOIN_STEPS
     if attempt.together_key and attempt.start_other is not None:
         return (LEAD_OR_FOLLOW, *usual[:-2], WAIT_FOR_OTHERS, usual[-2], GATHER, usual[-1])
     return usual if attempt.batch is None else (*usual[:-2], JOIN_BATCH)

@@ -5,8 +5,8 @@
 
 -- Writes the outcome of an attempt in one step. Only the state is fenced by the token: money and a
 -- paid answer are taken from any worker, however late.
--- ARGV: now, the ending as JSON (`finish` in visionq/ledger/endings.py), Celery's result, and the answer if
---   there is one. Amounts of money are text: numbers in Lua hold no more than 53 bits.
+-- ARGV: now, the ending as JSON (`finish` in visionq/ledger/endings.py), Celery's result, and the
+--   answer if there is one. Amounts of money are text: numbers in Lua hold no more than 53 bits.
 -- Returns a `Written`: PUT_OFF if the provider is out and the job went back to its lane instead.
 
 local ending = read_ending()

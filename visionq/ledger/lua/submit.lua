@@ -4,8 +4,9 @@
 -- ARGV: now, share of maxmemory at which to refuse, blobs are here ('1' or '0'), most parked jobs and
 --   most models in line of a tenant, ms within which what is needed is asked for online, then for each job:
 --   id, lane, document, version, pictures, deadline, batch, idempotency, blobs, trace, asked, online, by,
---   canvas, fallback (models), fields that the operator's defaults filled in, together ('' for none; `asked` is a digest of the document without the operator's defaults; `online` is the
---   lane of one in the batch lane, should it be asked at once, and `by` when its answer is needed)
+--   canvas, fallback (models), fields that the operator's defaults filled in, together ('' for none;
+--   `asked` is a digest of the document without the operator's defaults; `online` is the lane of one in
+--   the batch lane, should it be asked at once, and `by` when its answer is needed)
 -- Returns for each job: {'created'} | {'known', id} | {'conflict', id} | {'missing', sha, …} | {'full'}
 --   | {'over', what there is too much of, the most}
 
@@ -87,7 +88,10 @@ local function is_same(job, document, asked)
   return known[1] == document or (asked ~= '' and known[2] == asked)
 end
 
-local function enter(id, lane, document, version, pictures, deadline, batch, idempotency, blobs, trace, asked, online, by, canvas, fallback, defaulted, together)
+local function enter(
+  id, lane, document, version, pictures, deadline, batch, idempotency, blobs, trace, asked, online, by, canvas,
+  fallback, defaulted, together
+)
   local known = known_as(id, idempotency)
   if known then
     return { is_same(K.job .. known, document, asked) and 'known' or 'conflict', known }
