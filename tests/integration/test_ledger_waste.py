@@ -84,8 +84,8 @@ def test_failing_answers_stop_a_tenant(driver: LedgerDriver) -> None:
     assert len(found.examples) == 3
 
 
-def test_success_of_the_short_way_counts(driver: LedgerDriver) -> None:
-    """Only the last fifty count: good answers push failures out."""
+def test_only_the_last_fifty_count(driver: LedgerDriver) -> None:
+    """Good answers push failures out of the last fifty."""
     driver.ledger.make(set_max_waste(TENANT, 50))
     _end(driver, "failed", 10)
     _end(driver, "completed", 45)
