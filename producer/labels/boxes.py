@@ -22,7 +22,6 @@ _SHOWN: Final = 80
 _SIDES: Final = ("left", "top", "right", "bottom")
 #: Orientations of EXIF by which width and height change places.
 _TURNED: Final = range(5, 9)
-_ORIENTATION: Final = 0x0112
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +165,13 @@ def upright_size(path: Path) -> tuple[int, int] | None:
         RecordRefused: Pillow is not installed.
     """
     try:
-        from PIL import Image  # noqa: PLC0415  # optional
+        from PIL import ExifTags, Image  # noqa: PLC0415  # optional
     except ImportError:
         raise RecordRefused(f"labels need an extra: {install_command('worker')}") from None
     try:
         with Image.open(path) as picture:
             width, height = picture.size
-            turned = picture.getexif().get(_ORIENTATION) in _TURNED
+            turned = picture.getexif().get(ExifTags.Base.Orientation) in _TURNED
     except (*PILLOW_FAULTS, Image.DecompressionBombError):
         return None
     return (height, width) if turned else (width, height)

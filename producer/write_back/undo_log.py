@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from visionq.blobs import sha256_of
 from visionq.errors import RecordFailed, RecordRefused
 from visionq.user_files import replacing
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _STEP: Final = 1 << 16
 
 
-def sha256_of(path: Path) -> str | None:
+def sha256_of_file(path: Path) -> str | None:
     """Return the sha256 of a file; None if it is absent.
 
     Raises:
@@ -79,7 +80,7 @@ class UndoLog:
     def is_ours(self, path: Path) -> bool:
         """Return whether the file is as it was last written."""
         after = self._after.get(str(path))
-        return after is not None and after == sha256_of(path)
+        return after is not None and after == sha256_of_file(path)
 
     def original(self, path: Path) -> str | None:
         """Return the hash of an unchanged file before it was first written."""
@@ -91,8 +92,8 @@ class UndoLog:
         Raises:
             RecordFailed: the log or the file can't be written; the file is unchanged.
         """
-        after = hashlib.sha256(content).hexdigest()
-        held = None if before is None else hashlib.sha256(before).hexdigest()
+        after = sha256_of(content)
+        held = None if before is None else sha256_of(before)
         self.note(WrittenFile(str(path), held, after, before))
         replace_file(path, content)
 
@@ -121,7 +122,7 @@ class UndoLog:
             RecordRefused: the file has changed.
         """
         kept = self.copies / f"{digest}{path.suffix}"
-        if sha256_of(kept) == digest:
+        if sha256_of_file(kept) == digest:
             return kept
         try:
             self.copies.mkdir(exist_ok=True)
@@ -131,7 +132,7 @@ class UndoLog:
                     os.fsync(file.fileno())
         except OSError as error:
             raise RecordFailed(f"{path}: can't be copied: {error.strerror}") from None
-        if sha256_of(kept) != digest:
+        if sha256_of_file(kept) != digest:
             kept.unlink()
             raise RecordRefused(f"{path}: it changed while it was read: left alone")
         return kept

@@ -12,7 +12,7 @@ import click
 from producer.run.record_index import open_rows
 from producer.run.table import record_path
 from producer.write_back.picture_metadata import USUAL_FIELDS, metadata_of
-from producer.write_back.undo_log import UndoLog, sha256_of
+from producer.write_back.undo_log import UndoLog, sha256_of_file
 from producer.write_back.writing import MetadataForm, MetadataWriter, check_exiftool, undo
 from visionq.cli.shared import EXIT_FAILED, FILE, errors_as_json, json_option, print_json
 from visionq.errors import RecordRefused, VisionqError
@@ -121,7 +121,7 @@ def _picture_written(
 ) -> str:
     picture = picture.resolve()
     # Read again for each form: `iptc` changes the file.
-    now = sha256_of(picture)
+    now = sha256_of_file(picture)
     if now is None:
         return _ABSENT
     if asked is None or (asked != now and asked != writer.log.original(picture)):

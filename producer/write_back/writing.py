@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -11,8 +10,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from producer.write_back.undo_log import UndoLog, WrittenFile, replace_file, sha256_of
+from producer.write_back.undo_log import UndoLog, WrittenFile, replace_file, sha256_of_file
 from producer.write_back.xmp import merged
+from visionq.blobs import sha256_of
 from visionq.errors import RecordFailed, RecordRefused, VisionqError
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class MetadataWriter:
             return WriteOutcome.UNCHANGED
         if self.dry_run:
             return WriteOutcome.WRITTEN
-        before = sha256_of(picture) or ""
+        before = sha256_of_file(picture) or ""
         kept = self.log.keep_original(picture, before)
         draft = kept.with_name(f"draft-{kept.name}")
         try:
@@ -121,10 +121,10 @@ class MetadataWriter:
             draft.unlink()
         except OSError as error:
             raise RecordFailed(f"{picture}: can't be written: {error.strerror}") from None
-        written = hashlib.sha256(content).hexdigest()
+        written = sha256_of(content)
         if written == before:  # a format that can't hold the rest
             return WriteOutcome.UNCHANGED
-        if sha256_of(picture) != before:
+        if sha256_of_file(picture) != before:
             raise RecordRefused(f"{picture}: it changed while it was written: left alone")
         self.log.note(WrittenFile(str(picture), before, written, copy=str(kept)))
         replace_file(picture, content)
@@ -153,7 +153,7 @@ def undo(log: UndoLog) -> tuple[int, dict[str, str]]:
     left: dict[str, str] = {}
     for one in log.entries():
         try:
-            now = sha256_of(Path(one.path))
+            now = sha256_of_file(Path(one.path))
             if now == one.before:
                 left.pop(one.path, None)  # its writing was interrupted, or it is undone
             elif now != one.after:
@@ -176,7 +176,7 @@ def _restore(path: Path, one: WrittenFile) -> None:
             return
     except OSError as error:
         raise RecordFailed(f"{path}: can't be restored: {error}") from None
-    if hashlib.sha256(content).hexdigest() != one.before:
+    if sha256_of(content) != one.before:
         raise RecordRefused(f"{one.copy or path}: not what was there before: left alone")
     replace_file(path, content)
 
