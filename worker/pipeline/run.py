@@ -142,7 +142,7 @@ async def _end_of(attempt: Attempt, lease: Lease) -> Ending:
 
 
 def _steps_of(attempt: Attempt) -> tuple[Step, ...]:
-    usual = REPAIR_STEPS if attempt.claim.faulty else STEPS
+    usual: tuple[Step, ...] = REPAIR_STEPS if attempt.claim.faulty else STEPS
     if attempt.joins is not None:
         usual = JOIN_STEPS
     if attempt.job.near is not None and not attempt.claim.faulty:
